@@ -1,0 +1,51 @@
+//! A backend as the packet path sees it: everything a rewrite needs, in one cache line.
+
+use crate::addr::RawAddr;
+
+/// One backend of one service. Index of the `BACKENDS` map is the backend's id; id 0 is never used.
+///
+/// Ids belong to a pair of service and address, so one counter gives both the backend's and the service's traffic.
+/// Liveness belongs to [`Backend::target`], which services with the same address and health check share, so that one
+/// store takes a dead target out of all of them.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backend {
+    /// MAC address of the next hop.
+    pub next_hop_mac: [u8; 6],
+    /// MAC address of the egress interface.
+    pub source_mac: [u8; 6],
+    /// Egress interface.
+    pub ifindex: u32,
+    /// Index of the `LIVENESS` map.
+    pub target: u32,
+    /// Index of the egress interface in the `TX_PORTS` map (a DEVMAP).
+    pub tx_port: u32,
+    /// `BACKEND_*` bits. Zero: the entry is vacant.
+    pub flags: u8,
+    /// Family of [`Backend::address`] and [`Backend::source`].
+    pub family: u8,
+    /// How many low bits of [`Backend::source`] are replaced by bits of the flow hash (0 to 32).
+    pub source_spread_bits: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Largest IP packet that the egress interface takes, in bytes.
+    pub mtu: u16,
+    /// Port on the backend, network byte order, for the modes that translate it. Zero: unchanged.
+    pub port: [u8; 2],
+    /// Address of the backend.
+    pub address: RawAddr,
+    /// Outer source address of encapsulated packets.
+    pub source: RawAddr,
+}
+
+/// The entry describes a backend.
+pub const BACKEND_PRESENT: u8 = 1 << 0;
+/// The next hop is known: MAC addresses and egress are valid.
+pub const BACKEND_RESOLVED: u8 = 1 << 1;
+
+/// Value of the `LIVENESS` map: the target takes traffic.
+pub const TARGET_UP: u32 = 0;
+/// Value of the `LIVENESS` map: the target is dead, packets for it probe the table for another.
+pub const TARGET_DOWN: u32 = 1;
+
+const _: () = assert!(size_of::<Backend>() == 64);

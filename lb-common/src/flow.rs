@@ -1,0 +1,45 @@
+//! The flow table: exceptions to the slot tables, kept only while a slot is in transition.
+
+use crate::addr::RawAddr;
+
+/// Identifies a flow of either family. Ports are in network byte order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    /// Client address.
+    pub source: RawAddr,
+    /// Service address.
+    pub destination: RawAddr,
+    /// Client port.
+    pub source_port: [u8; 2],
+    /// Service port.
+    pub destination_port: [u8; 2],
+    /// IP protocol number (6 or 17).
+    pub protocol: u8,
+    /// Family of both addresses, [`crate::addr::FAMILY_V4`] or [`crate::addr::FAMILY_V6`].
+    pub family: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+/// The backend that owns a flow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowEntry {
+    /// Id of the backend, an index of the `BACKENDS` map.
+    pub backend: u32,
+    /// Id of the service the flow belongs to.
+    pub service: u32,
+    /// When a packet of the flow was last seen: seconds of the kernel's boot clock, refreshed at most once a second.
+    pub last_seen_s: u32,
+    /// `FLOW_*` bits.
+    pub flags: u32,
+}
+
+/// The client or the service closed the connection (FIN seen).
+pub const FLOW_FIN: u32 = 1 << 0;
+/// The connection was reset.
+pub const FLOW_RST: u32 = 1 << 1;
+
+const _: () = assert!(size_of::<FlowKey>() == 40);
+const _: () = assert!(size_of::<FlowEntry>() == 16);

@@ -1,0 +1,22 @@
+//! What the packet path and the agent share: the ABI of the BPF maps, the hashes, and how tables are built.
+//!
+//! The layouts are `no_std` and compile for the BPF target. Table construction needs the `host` feature.
+#![cfg_attr(not(any(test, feature = "host")), no_std)]
+
+pub mod abi;
+pub mod addr;
+pub mod hash;
+pub mod service;
+pub mod slot;
+pub mod flow;
+pub mod mode;
+pub mod backend;
+pub mod csum;
+pub mod verdict;
+pub mod stats;
+pub mod maps;
+pub mod wire;
+#[cfg(any(test, feature = "host"))]
+pub mod maglev;
+#[cfg(any(test, feature = "host"))]
+pub mod cuckoo;

@@ -1,0 +1,37 @@
+//! Every map: its name, what it holds and how many. Names are at most 15 bytes, the kernel's limit.
+
+/// `Array<Meta, 1>`: ABI number and seed.
+pub const META: &str = "META";
+/// `ArrayOfMaps<Array<ServiceTableV4, 1>, 1>`.
+pub const SERVICES_V4: &str = "SERVICES_V4";
+/// `ArrayOfMaps<Array<ServiceTableV6, 1>, 1>`.
+pub const SERVICES_V6: &str = "SERVICES_V6";
+/// `ArrayOfMaps<Array<SlotTable<M>, 1>, MAX_SERVICES>`, one per table class, indexed by service id.
+pub const SLOTS: [&str; 4] = ["SLOTS_TINY", "SLOTS_SMALL", "SLOTS_DEFAULT", "SLOTS_LARGE"];
+/// `HashMap<FlowKey, FlowEntry>`, allocated on demand: empty at rest.
+pub const FLOWS: &str = "FLOWS";
+/// `Array<Backend, MAX_BACKENDS>`, indexed by backend id.
+pub const BACKENDS: &str = "BACKENDS";
+/// `Array<u32, MAX_BACKENDS>`, indexed by target: [`crate::backend::TARGET_UP`] or [`crate::backend::TARGET_DOWN`].
+pub const LIVENESS: &str = "LIVENESS";
+/// `DevMap<MAX_TX_PORTS>`: egress interfaces.
+pub const TX_PORTS: &str = "TX_PORTS";
+/// `PerCpuArray<Counter, MAX_BACKENDS>`, indexed by backend id: what was forwarded.
+pub const FORWARDED: &str = "FORWARDED";
+/// `PerCpuArray<Counter, MAX_REASONS>`, indexed by [`crate::verdict::Reason`].
+pub const REASONS: &str = "REASONS";
+/// `HashMap<RawAddr, u32>`: service addresses that `lb decap` unpacks for (decap program only).
+pub const DECAP_VIPS: &str = "DECAP_VIPS";
+
+/// Backends of all services together, ids included that await reuse.
+pub const MAX_BACKENDS: u32 = 65_536;
+/// Flows tracked at once.
+pub const MAX_FLOWS: u32 = 1_048_576;
+/// Egress interfaces.
+pub const MAX_TX_PORTS: u32 = 256;
+/// Room for reasons; more than there are, so that adding one needs no new shape.
+pub const MAX_REASONS: u32 = 64;
+/// Service addresses of one `lb decap`.
+pub const MAX_DECAP_VIPS: u32 = 4_096;
+
+const _: () = assert!(crate::verdict::Reason::ALL.len() <= MAX_REASONS as usize);

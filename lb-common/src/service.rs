@@ -1,0 +1,160 @@
+//! The service table: which addresses, protocols and ports are balanced, and how.
+//!
+//! A cuckoo table with two places per key, kept in one map value: a lookup is at most two loads at known places,
+//! without a helper call (R. Pagh and F. F. Rodler, "Cuckoo hashing", 2001). The agent builds it and swaps it whole.
+
+use crate::hash;
+
+/// Services of both families together. Service ids are below this; id 0 is never used.
+pub const MAX_SERVICES: u32 = 16_384;
+/// Places in the table of one family: at [`MAX_SERVICES`] a quarter is taken, so that building practically never fails.
+pub const PLACES: usize = 1 << PLACE_BITS;
+const PLACE_BITS: u32 = 16;
+
+/// Port that stands for "any port".
+pub const ANY_PORT: u16 = 0;
+
+/// What the packet path needs to know about a service. Eight bytes beside the key.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Index of the service's slot map in the outer map of its class.
+    pub id: u32,
+    /// See [`crate::mode`].
+    pub mode: u8,
+    /// Index in [`crate::slot::SIZES`].
+    pub class: u8,
+    /// `SERVICE_*` bits.
+    pub flags: u16,
+}
+
+/// The slot is chosen by the client's address alone.
+pub const SERVICE_SOURCE_HASH: u16 = 1 << 0;
+
+/// Address, port and protocol of an IPv4 service in one word; never 0 for a key.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyV4(pub u64);
+
+/// Bits above address and port: the protocol and a one that tells a key from a vacant place.
+#[inline(always)]
+const fn tail(port: [u8; 2], protocol: u8) -> u64 {
+    u16::from_le_bytes(port) as u64 | (protocol as u64) << 16 | 1 << 24
+}
+
+impl KeyV4 {
+    /// Key of an address, a port (both as they stand in the packet) and a protocol.
+    #[inline(always)]
+    pub const fn new(address: [u8; 4], port: [u8; 2], protocol: u8) -> Self {
+        Self(u32::from_le_bytes(address) as u64 | tail(port, protocol) << 32)
+    }
+
+    /// The same address and protocol with [`ANY_PORT`].
+    #[inline(always)]
+    pub const fn any_port(self) -> Self {
+        Self(self.0 & !(0xffff << 32))
+    }
+
+    /// The two places where the key may stand in a table of this seed.
+    #[inline(always)]
+    pub const fn places(self, seed: u64) -> [usize; 2] {
+        places(hash::mix(self.0 ^ seed))
+    }
+}
+
+/// Address, port and protocol of an IPv6 service; its tail is never 0 for a key.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyV6 {
+    /// The address as two words, as loaded little-endian from the packet.
+    pub address: [u64; 2],
+    /// Port, protocol and a mark.
+    pub tail: u64,
+}
+
+impl KeyV6 {
+    /// Key of an address, a port (both as they stand in the packet) and a protocol.
+    #[inline(always)]
+    pub const fn new(address: [u64; 2], port: [u8; 2], protocol: u8) -> Self {
+        Self { address, tail: tail(port, protocol) }
+    }
+
+    /// The same address and protocol with [`ANY_PORT`].
+    #[inline(always)]
+    pub const fn any_port(self) -> Self {
+        Self { address: self.address, tail: self.tail & !0xffff }
+    }
+
+    /// The two places where the key may stand in a table of this seed.
+    #[inline(always)]
+    pub const fn places(&self, seed: u64) -> [usize; 2] {
+        let low = hash::mix(self.address[0] ^ seed);
+        let high = hash::mix(self.address[1] ^ low);
+        places(hash::mix(self.tail ^ high))
+    }
+}
+
+/// Splits a hash into two places. They may be equal; the table's builder copes.
+#[inline(always)]
+const fn places(hash: u64) -> [usize; 2] {
+    [(hash >> (64 - PLACE_BITS)) as usize, (hash as usize) & (PLACES - 1)]
+}
+
+/// A place of the IPv4 table. A zero key: vacant.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntryV4 {
+    /// What is balanced.
+    pub key: KeyV4,
+    /// How.
+    pub service: Service,
+}
+
+/// A place of the IPv6 table. A zero tail in the key: vacant.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntryV6 {
+    /// What is balanced.
+    pub key: KeyV6,
+    /// How.
+    pub service: Service,
+}
+
+/// Seed and shape of a table; both families share it.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableHead {
+    /// Seed with which all keys found a place.
+    pub seed: u64,
+    /// Services in the table. The path ends here when it is 0.
+    pub services: u32,
+    /// Those with [`ANY_PORT`]; the second lookup is skipped when it is 0.
+    pub any_port_services: u32,
+    /// Zero.
+    pub reserved: [u64; 6],
+}
+
+/// The IPv4 services, the value of the only element of a `SERVICES_V4` map.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ServiceTableV4 {
+    /// Seed and counts.
+    pub head: TableHead,
+    /// The places.
+    pub entries: [EntryV4; PLACES],
+}
+
+/// The IPv6 services, the value of the only element of a `SERVICES_V6` map.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ServiceTableV6 {
+    /// Seed and counts.
+    pub head: TableHead,
+    /// The places.
+    pub entries: [EntryV6; PLACES],
+}
+
+const _: () = assert!(size_of::<Service>() == 8);
+const _: () = assert!(size_of::<EntryV4>() == 16);
+const _: () = assert!(size_of::<EntryV6>() == 32);
+const _: () = assert!(size_of::<TableHead>() == 64);

@@ -1,0 +1,115 @@
+//! What becomes of a packet, with a reason for each way out that is not a backend.
+
+/// Why a packet was handed to the host or dropped. The discriminant is the index of the `REASONS` map.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Passed: not IPv4 or IPv6 (ARP, LLDP, more than two VLAN tags, ...).
+    NotIp = 0,
+    /// Passed: no service has this address, protocol and port.
+    NotService = 1,
+    /// Passed: neither TCP nor UDP (ICMP, ESP, ...).
+    OtherProtocol = 2,
+    /// Passed: a fragment, which has no ports of its own or whose later parts have none.
+    Fragment = 3,
+    /// Passed: a header does not fit in the frame, or contradicts itself. The host counts it under its own rules.
+    Malformed = 4,
+    /// Passed: an IPv6 extension header chain longer than the packet path follows.
+    ExtensionHeaders = 5,
+    /// Dropped: the service has no backend that is up.
+    NoBackend = 6,
+    /// Dropped: the next hop of the chosen backend is not resolved.
+    NextHopUnresolved = 7,
+    /// Dropped: the packet would exceed the MTU towards the backend after encapsulation.
+    TooBig = 8,
+    /// Dropped: the driver has no room for an outer header.
+    NoHeadroom = 9,
+    /// Dropped: the service's table is missing; the agent repairs it.
+    TableMissing = 10,
+    /// Dropped: the egress interface is not in the `TX_PORTS` map; the agent repairs it.
+    NoTxPort = 11,
+    /// Dropped: the chosen backend's entry is vacant; the agent repairs it.
+    BackendMissing = 12,
+    /// Passed by `lb decap`: not a tunnel packet for one of its addresses.
+    NotTunnel = 13,
+    /// Passed by `lb decap`, decapsulated: the inner packet goes to the host.
+    Decapsulated = 14,
+    /// Dropped by `lb decap`: the inner packet's destination is none of its service addresses.
+    InnerNotService = 15,
+    /// Dropped by `lb decap`: the inner header does not fit in the packet, or contradicts the outer one.
+    InnerMalformed = 16,
+}
+
+impl Reason {
+    /// All reasons, at the index of their discriminant.
+    pub const ALL: [Self; 17] = [
+        Self::NotIp,
+        Self::NotService,
+        Self::OtherProtocol,
+        Self::Fragment,
+        Self::Malformed,
+        Self::ExtensionHeaders,
+        Self::NoBackend,
+        Self::NextHopUnresolved,
+        Self::TooBig,
+        Self::NoHeadroom,
+        Self::TableMissing,
+        Self::NoTxPort,
+        Self::BackendMissing,
+        Self::NotTunnel,
+        Self::Decapsulated,
+        Self::InnerNotService,
+        Self::InnerMalformed,
+    ];
+
+    /// Stable name, as the CLI and its JSON show it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotIp => "not_ip",
+            Self::NotService => "not_service",
+            Self::OtherProtocol => "other_protocol",
+            Self::Fragment => "fragment",
+            Self::Malformed => "malformed",
+            Self::ExtensionHeaders => "extension_headers",
+            Self::NoBackend => "no_backend",
+            Self::NextHopUnresolved => "next_hop_unresolved",
+            Self::TooBig => "too_big",
+            Self::NoHeadroom => "no_headroom",
+            Self::TableMissing => "table_missing",
+            Self::NoTxPort => "no_tx_port",
+            Self::BackendMissing => "backend_missing",
+            Self::NotTunnel => "not_tunnel",
+            Self::Decapsulated => "decapsulated",
+            Self::InnerNotService => "inner_not_service",
+            Self::InnerMalformed => "inner_malformed",
+        }
+    }
+
+    /// Whether a packet that ends for this reason is dropped rather than handed to the host.
+    pub const fn is_drop(self) -> bool {
+        matches!(
+            self,
+            Self::NoBackend
+                | Self::NextHopUnresolved
+                | Self::TooBig
+                | Self::NoHeadroom
+                | Self::TableMissing
+                | Self::NoTxPort
+                | Self::BackendMissing
+                | Self::InnerNotService
+                | Self::InnerMalformed
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_lists_each_reason_at_its_discriminant() {
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index, "{}", reason.name());
+        }
+    }
+}

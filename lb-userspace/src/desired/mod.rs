@@ -1,0 +1,4 @@
+//! The desired state: what the operator asked for. Stored before it is acknowledged.
+
+pub mod model;
+mod text;

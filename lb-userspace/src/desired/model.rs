@@ -1,0 +1,179 @@
+//! The desired state as values. This is also the format of the state file.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the state file's format.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// All that the operator set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Desired {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Seed of the hashes, drawn at random once. Nodes that must agree on every slot share it.
+    pub seed: u64,
+    /// Interfaces to be attached to, by name.
+    pub interfaces: BTreeMap<String, AttachMode>,
+    /// Services by name.
+    pub services: BTreeMap<String, Service>,
+    /// The id last given to a service. Ids rotate, so that one is reused as late as possible.
+    pub last_service_id: u32,
+    /// The id last given to a backend.
+    pub last_backend_id: u32,
+}
+
+/// How to attach the XDP program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum AttachMode {
+    /// Native if the driver has it, else generic.
+    #[default]
+    Auto,
+    /// In the driver.
+    Native,
+    /// In the stack, for any interface; slower.
+    Generic,
+}
+
+/// A service: one address, protocol and port, and the backends behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// Id in the packet path, 1 to [`lb_common::service::MAX_SERVICES`] - 1.
+    pub id: u32,
+    /// What clients connect to.
+    pub vip: Vip,
+    /// How packets are handed to backends.
+    pub mode: Mode,
+    /// Slots of the table, one of [`lb_common::slot::SIZES`].
+    pub table_size: u32,
+    /// How backends are checked.
+    pub check: Check,
+    /// Outer source addresses of `ipip` are taken from this prefix, varied by flow. None: the egress interface's own.
+    pub encap_source: Option<Prefix>,
+    /// Backends by address.
+    pub backends: BTreeMap<IpAddr, Backend>,
+}
+
+/// Service address. Written `192.0.2.1:80/tcp`, `[2001:db8::1]:53/udp`; port 0 means any port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Vip {
+    /// Address.
+    pub address: IpAddr,
+    /// Port, 0 for any.
+    pub port: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+}
+
+/// Protocol of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// Forwarding mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Direct return by rewriting MAC addresses; backends share the layer-2 segment.
+    #[default]
+    L2,
+    /// Direct return through an IP-in-IP tunnel; backends may be anywhere.
+    Ipip,
+}
+
+/// An address with a prefix length, as in `10.9.0.0/16`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Prefix {
+    /// Address; its bits beyond the length are zero.
+    pub address: IpAddr,
+    /// Length in bits.
+    pub length: u8,
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backend {
+    /// Id in the packet path, 1 to [`lb_common::maps::MAX_BACKENDS`] - 1. Belongs to this pair of service and address.
+    pub id: u32,
+    /// Share relative to the other backends, 0 to 65,535. 0: no new connections.
+    pub weight: u32,
+    /// What the operator said of it.
+    pub admin: Admin,
+}
+
+/// Administrative state of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Admin {
+    /// Takes connections while healthy.
+    #[default]
+    Ready,
+    /// Keeps its connections, gets no new ones.
+    Drain,
+}
+
+/// Health check of a service's backends.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// What is done.
+    pub kind: CheckKind,
+    /// Port on the backend.
+    pub port: u16,
+    /// Time between the starts of two checks.
+    #[serde(with = "millis", rename = "interval_ms")]
+    pub interval: Duration,
+    /// A check that takes longer has failed. Not above the interval.
+    #[serde(with = "millis", rename = "timeout_ms")]
+    pub timeout: Duration,
+    /// Successes in a row that bring a failed backend back.
+    pub rise: u32,
+    /// Failures in a row that take a backend out.
+    pub fall: u32,
+}
+
+/// What a health check does.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "type")]
+pub enum CheckKind {
+    /// No check: backends count as up.
+    None,
+    /// A TCP connection is accepted.
+    Tcp,
+    /// An HTTP/1.1 GET is answered with an expected status.
+    Http {
+        /// Path, beginning with `/`.
+        path: String,
+        /// Lowest and highest status that counts as healthy.
+        status: (u16, u16),
+        /// Host header; the backend's address if none.
+        host: Option<String>,
+    },
+}
+
+/// Durations as whole milliseconds.
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}

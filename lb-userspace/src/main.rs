@@ -1,0 +1,3 @@
+//! `lb`: parse and dispatch.
+
+fn main() {}

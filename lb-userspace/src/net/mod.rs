@@ -1,0 +1,34 @@
+//! Next hops: routes and neighbours, followed over netlink.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// How to reach each backend address.
+pub type NextHops = BTreeMap<IpAddr, NextHop>;
+
+/// The way to one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NextHop {
+    /// Everything a rewrite needs is known.
+    Resolved(Egress),
+    /// Not reachable yet; the text says why and what would help.
+    Unresolved(String),
+}
+
+/// Where and how packets to an address leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Egress {
+    /// Egress interface.
+    pub ifindex: u32,
+    /// Its name.
+    pub ifname: String,
+    /// Its MAC address.
+    pub source_mac: [u8; 6],
+    /// MAC address of the gateway, or of the address itself if it is on link.
+    pub next_hop_mac: [u8; 6],
+    /// The gateway, if the address is not on link.
+    pub gateway: Option<IpAddr>,
+    /// The interface's own address towards the backend (the route's preferred source).
+    pub source: IpAddr,
+    /// Largest IP packet, bytes (the route's MTU if it has one, else the interface's).
+    pub mtu: u16,
+}

@@ -1,0 +1,3 @@
+//! From desired state, health and next hops to what the packet path should hold.
+
+pub mod snapshot;
