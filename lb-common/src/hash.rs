@@ -50,4 +50,41 @@ mod tests {
             assert_eq!(slot_index(u64::MAX, size), size - 1);
         }
     }
+
+    /// The first outputs of SplitMix64 from seed 0, as published with it.
+    #[test]
+    fn mix_is_the_finalizer_of_splitmix64() {
+        assert_eq!(mix(0x9e37_79b9_7f4a_7c15), 0xe220_a839_7b1d_cdaf);
+        assert_eq!(mix(0x9e37_79b9_7f4a_7c15u64.wrapping_mul(2)), 0x6e78_9e6a_a1b9_65f4);
+    }
+
+    /// Nodes of different releases must agree on every flow: a change here is a change of the ABI.
+    #[test]
+    fn golden_vectors() {
+        let addresses = u64::from_le_bytes([192, 0, 2, 1, 203, 0, 113, 9]);
+        let ports = u32::from_le_bytes([0x9c, 0x40, 0x01, 0xbb]);
+        let source = [0x0000_0000_b80d_0120, 0x0100_0000_0000_0000];
+        let destination = [0x0000_0000_b80d_0120, 0x0200_0000_0000_0000];
+        let tcp = flow_v4(7, addresses, ports, 6);
+        let vectors = [
+            tcp,
+            flow_v4(8, addresses, ports, 6),
+            flow_v4(7, addresses, ports, 17),
+            flow_v6(7, source, destination, ports, 6),
+            flow_v6(7, destination, source, ports, 6),
+            probe(tcp, 1),
+            probe(tcp, 2),
+        ];
+        let expected = [
+            0x942d_3f16_07a6_eeab,
+            0x2e87_664c_ccc1_3293,
+            0x6f18_6d06_0f73_1233,
+            0x0919_312d_49a9_9467,
+            0x5c96_203c_7436_a5ad,
+            0x2b57_e179_a8e0_1e17,
+            0x945c_dfda_49a6_8004,
+        ];
+        assert_eq!(vectors, expected, "{vectors:#x?}");
+        assert_eq!(slot_index(tcp, crate::slot::SIZE_DEFAULT), 37_933);
+    }
 }
