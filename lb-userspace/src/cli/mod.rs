@@ -1,1 +1,3 @@
-//! cli
+//! The command line: what users type, and what they see.
+
+pub mod args;

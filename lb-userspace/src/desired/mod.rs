@@ -2,3 +2,8 @@
 
 pub mod model;
 mod text;
+pub mod command;
+mod check;
+mod validate;
+pub mod ops;
+pub mod store;

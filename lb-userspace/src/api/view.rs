@@ -1,0 +1,289 @@
+//! What the agent answers, and what `-o json` prints. Fields are only ever added.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::desired::model::{Admin, AttachMode, Check, Mode, Vip};
+
+/// Version of these shapes.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Answer to a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Whether the desired state is another than before. It is stored when this is answered.
+    pub changed: bool,
+    /// Whether the packet path has the change already.
+    pub published: bool,
+    /// Interfaces that the command attached, with the mode that was possible.
+    pub attached: Vec<AttachedView>,
+    /// What stands in the way of the desired state, if anything does.
+    pub problems: Vec<String>,
+}
+
+/// An interface that packets are taken from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachedView {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// `native` or `generic`.
+    pub mode: String,
+}
+
+/// Answer of `lb status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The agent.
+    pub agent: AgentView,
+    /// Interfaces, wanted or attached.
+    pub interfaces: Vec<InterfaceView>,
+    /// Services.
+    pub services: Vec<ServiceView>,
+    /// What stands in the way of the desired state.
+    pub problems: Vec<String>,
+}
+
+/// The agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentView {
+    /// Whether it answers.
+    pub running: bool,
+    /// Its process id.
+    pub pid: Option<u32>,
+    /// Version of lb: the agent's, or this command's if it doesn't run.
+    pub version: String,
+    /// Version of the map layouts.
+    pub abi_version: u32,
+    /// Seconds since it started.
+    pub uptime_s: Option<u64>,
+}
+
+/// An interface, wanted or attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceView {
+    /// Its name.
+    pub name: String,
+    /// Its index, while attached.
+    pub ifindex: Option<u32>,
+    /// Mode that was asked for; none if it should not be attached.
+    pub wanted: Option<AttachMode>,
+    /// `native` or `generic`, while attached.
+    pub mode: Option<String>,
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceView {
+    /// Its name.
+    pub name: String,
+    /// Its id in the packet path.
+    pub id: u32,
+    /// What clients connect to.
+    pub vip: Vip,
+    /// Forwarding mode.
+    pub mode: Mode,
+    /// Slots of its table.
+    pub table_size: u32,
+    /// Prefix of outer source addresses; none: the egress interface's own.
+    pub encap_source: Option<String>,
+    /// Health check.
+    pub check: Check,
+    /// Number of backends.
+    pub backends_total: u32,
+    /// Of them, those that own a share of the table; none with the agent down.
+    pub backends_active: Option<u32>,
+    /// State of the slots; none with the agent down, or before the table is published.
+    pub slots: Option<SlotsView>,
+    /// Packets forwarded.
+    pub packets: u64,
+    /// Bytes forwarded.
+    pub bytes: u64,
+}
+
+/// How many slots are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotsView {
+    /// At rest: no state per flow.
+    pub steady: u32,
+    /// Changing their owner.
+    pub moving: u32,
+    /// With a new owner, and exceptions in the flow table.
+    pub settled: u32,
+    /// Flows in the flow table.
+    pub tracked_flows: u64,
+}
+
+/// Answer of `lb service list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceList {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Services by name.
+    pub services: Vec<ServiceView>,
+}
+
+/// Answer of `lb service show`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceDetail {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The service.
+    pub service: ServiceView,
+    /// Its backends by address.
+    pub backends: Vec<BackendView>,
+}
+
+/// Answer of `lb backend list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendList {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Backends by service and address.
+    pub backends: Vec<BackendView>,
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendView {
+    /// Name of the service.
+    pub service: String,
+    /// Address.
+    pub address: IpAddr,
+    /// Id in the packet path.
+    pub id: u32,
+    /// Weight.
+    pub weight: u32,
+    /// What the operator said of it.
+    pub admin: Admin,
+    /// What the health check said.
+    pub health: HealthState,
+    /// The way to it.
+    pub next_hop: NextHopView,
+    /// Slots of the service's table that it owns.
+    pub slots: u32,
+    /// The same as parts per million of the table.
+    pub share_ppm: u32,
+    /// Packets forwarded.
+    pub packets: u64,
+    /// Bytes forwarded.
+    pub bytes: u64,
+}
+
+/// What is known of a backend's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthState {
+    /// The check succeeds.
+    Up,
+    /// The check fails.
+    Down,
+    /// Not known yet: no check has ended. Takes no traffic.
+    Waiting,
+    /// There is no check; takes traffic.
+    Unchecked,
+}
+
+/// The way to a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum NextHopView {
+    /// Known.
+    Resolved {
+        /// Egress interface.
+        interface: String,
+        /// MAC address that packets go to.
+        mac: String,
+        /// Gateway; none if the backend is on link.
+        gateway: Option<IpAddr>,
+        /// Largest IP packet.
+        mtu_bytes: u16,
+    },
+    /// Not known; packets for the backend are dropped.
+    Unresolved {
+        /// Why, and what would help.
+        reason: String,
+    },
+}
+
+/// Answer of `lb health list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthList {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Backends by service and address.
+    pub checks: Vec<HealthView>,
+}
+
+/// The health of a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthView {
+    /// Name of the service.
+    pub service: String,
+    /// Address of the backend.
+    pub address: IpAddr,
+    /// The check.
+    pub check: Check,
+    /// What it says.
+    pub state: HealthState,
+    /// Results of the same kind in a row.
+    pub streak: u32,
+    /// What the last check found.
+    pub last: Option<String>,
+    /// How long the last check took, microseconds.
+    pub last_duration_us: Option<u64>,
+}
+
+/// Answer of `lb stats`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// What was forwarded, by service and backend.
+    pub services: Vec<ServiceStats>,
+    /// What was not forwarded, by reason; only without a service.
+    pub reasons: Vec<ReasonStats>,
+}
+
+/// Counters of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStats {
+    /// Its name.
+    pub name: String,
+    /// Packets forwarded.
+    pub packets: u64,
+    /// Bytes forwarded.
+    pub bytes: u64,
+    /// By backend.
+    pub backends: Vec<BackendStats>,
+}
+
+/// Counters of a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendStats {
+    /// Its address.
+    pub address: IpAddr,
+    /// Packets forwarded.
+    pub packets: u64,
+    /// Bytes forwarded.
+    pub bytes: u64,
+}
+
+/// Counter of a reason for which packets were not forwarded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonStats {
+    /// Stable name.
+    pub reason: String,
+    /// `drop` or `pass`: whether the host got them.
+    pub action: String,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}

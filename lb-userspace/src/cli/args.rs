@@ -1,0 +1,306 @@
+//! The command line, as clap reads it.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    config,
+    desired::{
+        command::{CheckName, DEFAULT_WEIGHT, EncapSource},
+        model::{AttachMode, Mode, Vip},
+    },
+    error::Error,
+};
+
+/// Layer-4 load balancer in the kernel's XDP hook.
+#[derive(Debug, Parser)]
+#[command(name = "lb", version, disable_help_subcommand = true, max_term_width = 100)]
+pub struct Arguments {
+    /// What applies to every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Verb,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// How results and errors are written
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Output,
+    /// Socket of the agent
+    #[arg(long, global = true, default_value = config::SOCKET, value_name = "PATH")]
+    pub socket: PathBuf,
+    /// Where the agent keeps the desired state
+    #[arg(long, global = true, default_value = config::STATE_DIR, value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// Where programs, links and maps are pinned
+    #[arg(long, global = true, default_value = config::PIN_DIR, value_name = "DIR")]
+    pub pin_dir: PathBuf,
+    /// Say nothing but results and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Log more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// How long to wait for the agent
+    #[arg(long, global = true, default_value = "15s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub timeout: Duration,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs: stable, raw integers, the unit in the name.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Attach to interfaces; starts the agent if none runs
+    Attach {
+        /// Names of interfaces
+        #[arg(required = true, value_name = "IFACE")]
+        interfaces: Vec<String>,
+        /// In the driver, in the stack, or the best that works
+        #[arg(long, value_enum, default_value_t)]
+        mode: AttachMode,
+    },
+    /// Detach from interfaces
+    Detach {
+        /// Names of interfaces
+        #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "IFACE")]
+        interfaces: Vec<String>,
+        /// Detach from every interface
+        #[arg(long)]
+        all: bool,
+    },
+    /// Run the agent in the foreground
+    Agent(AgentArguments),
+    /// Show interfaces, services and problems; works with the agent down
+    Status,
+    /// Services: one address, port and protocol each
+    #[command(subcommand)]
+    Service(ServiceVerb),
+    /// Backends of a service
+    #[command(subcommand)]
+    Backend(BackendVerb),
+    /// Health checks
+    #[command(subcommand)]
+    Health(HealthVerb),
+    /// Unpack ipip packets on a backend whose kernel has no tunnel device
+    #[command(subcommand)]
+    Decap(DecapVerb),
+    /// Show what was forwarded and what was not; works with the agent down
+    Stats {
+        /// Name of a service; all if none
+        service: Option<String>,
+    },
+    /// Show the version
+    Version,
+}
+
+/// Options of the agent.
+#[derive(Clone, Debug, Args)]
+pub struct AgentArguments {
+    /// How long a moving share of a table keeps its older connections apart
+    #[arg(long, default_value = "300s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub quiet_period: Duration,
+    /// How long a UDP flow without packets is remembered while its share of a table moves
+    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub udp_idle: Duration,
+    /// How much the packet path logs, for debugging; 0 is off and costs nothing
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=5), value_name = "LEVEL")]
+    pub packet_log: u8,
+}
+
+/// What can be done with services.
+#[derive(Debug, Subcommand)]
+pub enum ServiceVerb {
+    /// Create a service
+    Add {
+        /// Name
+        name: String,
+        /// What clients connect to: ADDR:PORT/tcp or /udp, IPv6 in brackets; port 0 is any port
+        #[arg(long, value_name = "ADDR:PORT/PROTO")]
+        vip: Vip,
+        /// Everything else
+        #[command(flatten)]
+        settings: Box<SettingArguments>,
+    },
+    /// Change settings of a service
+    Set {
+        /// Name
+        name: String,
+        /// Move the service to another address
+        #[arg(long, value_name = "ADDR:PORT/PROTO")]
+        vip: Option<Vip>,
+        /// Everything else
+        #[command(flatten)]
+        settings: Box<SettingArguments>,
+    },
+    /// Remove a service and its backends
+    Del {
+        /// Name
+        name: String,
+    },
+    /// List services
+    List,
+    /// Show a service with its backends
+    Show {
+        /// Name
+        name: String,
+    },
+}
+
+/// Settings of a service.
+#[derive(Debug, Args)]
+pub struct SettingArguments {
+    /// l2: backends share the segment (default); ipip: they may be anywhere
+    #[arg(long, value_enum)]
+    pub mode: Option<Mode>,
+    /// Slots: 1021, 8191, 65537 (default) or 524287
+    #[arg(long, value_name = "SLOTS")]
+    pub table_size: Option<u32>,
+    /// Vary the outer source address of ipip over a prefix; `interface` for the interface's own
+    #[arg(long, value_parser = encap_source, value_name = "PREFIX")]
+    pub encap_source: Option<EncapSource>,
+    /// Health check (default: tcp on the service's port; none for UDP and any port)
+    #[arg(long, value_enum)]
+    pub check: Option<CheckName>,
+    /// Port on the backend that is checked
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), allow_negative_numbers = true)]
+    pub check_port: Option<u16>,
+    /// Path of an HTTP check
+    #[arg(long, value_name = "PATH")]
+    pub check_path: Option<String>,
+    /// Healthy status of an HTTP check, as 200 or 200-399
+    #[arg(long, value_parser = status_range, value_name = "RANGE")]
+    pub check_status: Option<(u16, u16)>,
+    /// Host header of an HTTP check (default: the backend's address)
+    #[arg(long, value_name = "HOST")]
+    pub check_host: Option<String>,
+    /// Time between checks (default 2s)
+    #[arg(long, value_parser = milliseconds, value_name = "TIME")]
+    pub check_interval: Option<u64>,
+    /// Time a check may take (default 1s)
+    #[arg(long, value_parser = milliseconds, value_name = "TIME")]
+    pub check_timeout: Option<u64>,
+    /// Successes until a backend is back (default 2)
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
+    pub check_rise: Option<u32>,
+    /// Failures until a backend is out (default 3)
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
+    pub check_fall: Option<u32>,
+}
+
+/// What can be done with backends.
+#[derive(Debug, Subcommand)]
+pub enum BackendVerb {
+    /// Add backends to a service
+    Add {
+        /// Service and backends
+        #[command(flatten)]
+        target: BackendArguments,
+        /// Share relative to the other backends, 0 to 65535
+        #[arg(long, default_value_t = DEFAULT_WEIGHT, value_parser = weight(), allow_negative_numbers = true)]
+        weight: u32,
+    },
+    /// Remove backends at once; drain them first to keep their connections
+    Del(BackendArguments),
+    /// Change the weight of backends
+    Set {
+        /// Service and backends
+        #[command(flatten)]
+        target: BackendArguments,
+        /// Share relative to the other backends, 0 to 65535
+        #[arg(long, value_parser = weight(), allow_negative_numbers = true)]
+        weight: u32,
+    },
+    /// List backends with weight, health, next hop and share
+    List {
+        /// Name of a service; all if none
+        service: Option<String>,
+    },
+    /// Give backends no new connections; those they have stay
+    Drain(BackendArguments),
+    /// Give drained backends connections again
+    Ready(BackendArguments),
+}
+
+/// Backends of a service.
+#[derive(Debug, Args)]
+pub struct BackendArguments {
+    /// Name of the service
+    pub service: String,
+    /// Addresses of backends
+    #[arg(required = true, value_name = "ADDR")]
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What can be done with health checks.
+#[derive(Debug, Subcommand)]
+pub enum HealthVerb {
+    /// List what is checked, and with what result
+    List {
+        /// Name of a service; all if none
+        service: Option<String>,
+    },
+}
+
+/// What can be done on a backend.
+#[derive(Debug, Subcommand)]
+pub enum DecapVerb {
+    /// Unpack tunnel packets for service addresses
+    Attach {
+        /// Interface that the packets come in on
+        #[arg(value_name = "IFACE")]
+        interface: String,
+        /// Service address; several are allowed
+        #[arg(long = "vip", required = true, num_args = 1.., value_name = "ADDR")]
+        vips: Vec<IpAddr>,
+        /// In the driver, in the stack, or the best that works
+        #[arg(long, value_enum, default_value_t)]
+        mode: AttachMode,
+    },
+    /// Stop unpacking
+    Detach {
+        /// Interface; all if none
+        #[arg(value_name = "IFACE")]
+        interface: Option<String>,
+    },
+    /// List where packets are unpacked
+    List,
+}
+
+fn weight() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(0..=65_535)
+}
+
+fn milliseconds(text: &str) -> Result<u64, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write 500ms or 2s"))?;
+    u64::try_from(duration.as_millis()).map_err(|_| "too long".to_owned())
+}
+
+fn encap_source(text: &str) -> Result<EncapSource, Error> {
+    Ok(match text {
+        "interface" => EncapSource::Interface,
+        prefix => EncapSource::Prefix(prefix.parse()?),
+    })
+}
+
+fn status_range(text: &str) -> Result<(u16, u16), String> {
+    let (low, high) = text.split_once('-').unwrap_or((text, text));
+    match (low.parse(), high.parse()) {
+        (Ok(low), Ok(high)) => Ok((low, high)),
+        _ => Err("write a status as 200, or a range as 200-399".to_owned()),
+    }
+}

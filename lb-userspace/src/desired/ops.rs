@@ -1,0 +1,238 @@
+//! How each command changes the desired state. Pure: a state and a command give a new state or an error.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use lb_common::{maps::MAX_BACKENDS, service::MAX_SERVICES, slot};
+
+use super::{
+    check,
+    command::{Command, EncapSource, Settings},
+    model::{Admin, Backend, Desired, Mode, SCHEMA_VERSION, Service, Vip},
+    validate,
+};
+use crate::error::Error;
+
+impl Desired {
+    /// Nothing asked for yet.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            seed,
+            interfaces: BTreeMap::new(),
+            services: BTreeMap::new(),
+            last_service_id: 0,
+            last_backend_id: 0,
+        }
+    }
+
+    /// The service of a name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn service(&self, name: &str) -> Result<&Service, Error> {
+        self.services.get(name).ok_or_else(|| no_service(name))
+    }
+}
+
+fn no_service(name: &str) -> Error {
+    Error::not_found(format!("no service {name:?}; `lb service list` shows what there is"))
+}
+
+/// The state after a command.
+///
+/// # Errors
+/// The command names what does not exist, collides with what does, or gives a value that can't be accepted.
+pub fn apply(desired: &Desired, command: &Command) -> Result<Desired, Error> {
+    let mut next = desired.clone();
+    match command {
+        Command::Attach { interfaces, mode } => {
+            for interface in interfaces {
+                validate::interface(interface)?;
+                next.interfaces.insert(interface.clone(), *mode);
+            }
+        }
+        Command::Detach { interfaces: Some(interfaces) } => {
+            for interface in interfaces {
+                next.interfaces
+                    .remove(interface)
+                    .ok_or_else(|| Error::not_found(format!("not attached to {interface:?}")))?;
+            }
+        }
+        Command::Detach { interfaces: None } => next.interfaces.clear(),
+        Command::ServiceAdd { name, settings } => service_add(&mut next, name, settings)?,
+        Command::ServiceSet { name, settings } => service_set(&mut next, name, settings)?,
+        Command::ServiceDel { name } => {
+            next.services.remove(name).ok_or_else(|| no_service(name))?;
+        }
+        Command::BackendAdd { service, addresses, weight } => {
+            backend_add(&mut next, service, addresses, *weight)?;
+        }
+        Command::BackendSet { service, addresses, weight } => {
+            validate::weight(*weight)?;
+            backends_each(&mut next, service, addresses, |backend| backend.weight = *weight)?;
+        }
+        Command::BackendAdmin { service, addresses, admin } => {
+            backends_each(&mut next, service, addresses, |backend| backend.admin = *admin)?;
+        }
+        Command::BackendDel { service, addresses } => backend_del(&mut next, service, addresses)?,
+    }
+    Ok(next)
+}
+
+/// Whether a state as a whole is one that commands can lead to.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn validate(desired: &Desired) -> Result<(), Error> {
+    let (mut service_ids, mut backend_ids) = (BTreeSet::new(), BTreeSet::new());
+    desired.interfaces.keys().try_for_each(|name| validate::interface(name))?;
+    for (name, service) in &desired.services {
+        validate::name(name)?;
+        validate::service(name, service)?;
+        no_such_vip(desired, name, service.vip)?;
+        if service.id == 0 || service.id >= MAX_SERVICES || !service_ids.insert(service.id) {
+            return Err(Error::invalid(format!(
+                "service {name}: id {} is taken or out of range",
+                service.id
+            )));
+        }
+        for (address, backend) in &service.backends {
+            if backend.id == 0 || backend.id >= MAX_BACKENDS || !backend_ids.insert(backend.id) {
+                let id = backend.id;
+                return Err(Error::invalid(format!("backend {address}: id {id} is taken or out of range")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn service_add(desired: &mut Desired, name: &str, settings: &Settings) -> Result<(), Error> {
+    validate::name(name)?;
+    if let Some(service) = desired.services.get(name) {
+        return Err(Error::conflict(format!(
+            "service {name} exists already, at {}; change it with `lb service set {name}`",
+            service.vip
+        )));
+    }
+    let vip = settings.vip.ok_or_else(|| Error::invalid("a service needs an address: give --vip"))?;
+    let used: BTreeSet<u32> = desired.services.values().map(|service| service.id).collect();
+    let id = next_id(desired.last_service_id, MAX_SERVICES, &used)
+        .ok_or_else(|| Error::invalid(format!("no room for more than {} services", MAX_SERVICES - 1)))?;
+    let service = Service {
+        id,
+        vip,
+        mode: Mode::default(),
+        table_size: slot::SIZE_DEFAULT as u32,
+        check: check::default_for(&vip),
+        encap_source: None,
+        backends: BTreeMap::new(),
+    };
+    desired.last_service_id = id;
+    change(desired, name, service, settings)
+}
+
+fn service_set(desired: &mut Desired, name: &str, settings: &Settings) -> Result<(), Error> {
+    if *settings == Settings::default() {
+        return Err(Error::invalid("nothing to set; `lb service set --help` lists what can be"));
+    }
+    let service = desired.services.remove(name).ok_or_else(|| no_service(name))?;
+    change(desired, name, service, settings)
+}
+
+/// Puts a service in the state, with some settings changed.
+fn change(desired: &mut Desired, name: &str, mut service: Service, settings: &Settings) -> Result<(), Error> {
+    if let Some(vip) = settings.vip {
+        // A check on the service's own port follows it.
+        if service.check.port == service.vip.port {
+            service.check.port = vip.port;
+        }
+        service.vip = vip;
+    }
+    service.mode = settings.mode.unwrap_or(service.mode);
+    service.table_size = settings.table_size.unwrap_or(service.table_size);
+    match settings.encap_source {
+        Some(EncapSource::Prefix(prefix)) => service.encap_source = Some(prefix),
+        Some(EncapSource::Interface) => service.encap_source = None,
+        None => {}
+    }
+    service.check = check::changed(&service.check, &settings.check)?;
+    no_such_vip(desired, name, service.vip)?;
+    validate::service(name, &service)?;
+    desired.services.insert(name.to_owned(), service);
+    Ok(())
+}
+
+fn no_such_vip(desired: &Desired, name: &str, vip: Vip) -> Result<(), Error> {
+    match desired.services.iter().find(|(other, service)| service.vip == vip && *other != name) {
+        Some((owner, _)) => Err(Error::conflict(format!("{vip} belongs to service {owner}"))),
+        None => Ok(()),
+    }
+}
+
+fn backend_add(
+    desired: &mut Desired,
+    name: &str,
+    addresses: &BTreeSet<IpAddr>,
+    weight: u32,
+) -> Result<(), Error> {
+    validate::weight(weight)?;
+    let mut used: BTreeSet<u32> = backends(desired).map(|backend| backend.id).collect();
+    let mut last = desired.last_backend_id;
+    let service = desired.services.get_mut(name).ok_or_else(|| no_service(name))?;
+    for address in addresses {
+        if service.backends.contains_key(address) {
+            return Err(Error::conflict(format!(
+                "service {name} has backend {address} already; change it with `lb backend set {name} {address}`"
+            )));
+        }
+        last = next_id(last, MAX_BACKENDS, &used)
+            .ok_or_else(|| Error::invalid(format!("no room for more than {} backends", MAX_BACKENDS - 1)))?;
+        used.insert(last);
+        service.backends.insert(*address, Backend { id: last, weight, admin: Admin::Ready });
+    }
+    validate::service(name, service)?;
+    desired.last_backend_id = last;
+    Ok(())
+}
+
+fn backends_each(
+    desired: &mut Desired,
+    name: &str,
+    addresses: &BTreeSet<IpAddr>,
+    mut change: impl FnMut(&mut Backend),
+) -> Result<(), Error> {
+    let service = desired.services.get_mut(name).ok_or_else(|| no_service(name))?;
+    for address in addresses {
+        change(service.backends.get_mut(address).ok_or_else(|| no_backend(name, *address))?);
+    }
+    Ok(())
+}
+
+fn backend_del(desired: &mut Desired, name: &str, addresses: &BTreeSet<IpAddr>) -> Result<(), Error> {
+    let service = desired.services.get_mut(name).ok_or_else(|| no_service(name))?;
+    for address in addresses {
+        service.backends.remove(address).ok_or_else(|| no_backend(name, *address))?;
+    }
+    Ok(())
+}
+
+fn no_backend(name: &str, address: IpAddr) -> Error {
+    Error::not_found(format!("service {name} has no backend {address}; `lb backend list {name}` shows them"))
+}
+
+fn backends(desired: &Desired) -> impl Iterator<Item = &Backend> {
+    desired.services.values().flat_map(|service| service.backends.values())
+}
+
+/// The next free id after `last`, going round: an id is reused as late as possible, so that what still names it in
+/// the packet path has gone.
+pub(crate) fn next_id(last: u32, limit: u32, used: &BTreeSet<u32>) -> Option<u32> {
+    (last.saturating_add(1)..limit).chain(1..limit.min(last.saturating_add(1))).find(|id| !used.contains(id))
+}
+
+#[cfg(test)]
+#[path = "ops_tests.rs"]
+mod tests;

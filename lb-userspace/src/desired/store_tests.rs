@@ -1,0 +1,98 @@
+//! The state file through damage, newer versions and second owners.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+
+/// A directory of the test's own, removed at its end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let unique = format!(
+            "lb-store-{}-{}-{:x}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed),
+            random_seed().unwrap()
+        );
+        let directory = std::env::temp_dir().join(unique);
+        fs::create_dir(&directory).unwrap();
+        Self(directory)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn what_was_saved_is_loaded() {
+    let scratch = Scratch::new();
+    let store = Store::open(&scratch.0).unwrap();
+    let mut desired = store.load().unwrap();
+    assert_eq!(desired, Desired::new(desired.seed));
+    desired.interfaces.insert("eth0".to_owned(), crate::desired::model::AttachMode::Native);
+    store.save(&desired).unwrap();
+    assert_eq!(store.load().unwrap(), desired);
+    drop(store);
+    assert_eq!(Store::open(&scratch.0).unwrap().load().unwrap(), desired);
+}
+
+#[test]
+fn a_directory_has_one_owner() {
+    let scratch = Scratch::new();
+    let first = Store::open(&scratch.0).unwrap();
+    assert_eq!(Store::open(&scratch.0).unwrap_err().kind, Kind::Conflict);
+    drop(first);
+    Store::open(&scratch.0).unwrap();
+}
+
+#[test]
+fn damage_is_kept_aside_and_stops_every_start_until_resolved() {
+    let scratch = Scratch::new();
+    let store = Store::open(&scratch.0).unwrap();
+    for (number, text) in ["{\"schema_version\": 1, \"se", "", "[]"].into_iter().enumerate() {
+        fs::write(scratch.file("desired.json"), text).unwrap();
+        let error = store.load().unwrap_err();
+        let aside = scratch.file(&format!("desired.json.damaged-{}", number + 1));
+        assert_eq!(error.kind, Kind::InvalidConfiguration);
+        assert!(error.message.contains(aside.to_str().unwrap()), "{error}");
+        assert_eq!(fs::read_to_string(&aside).unwrap(), text, "kept as it was");
+        let again = store.load().unwrap_err();
+        assert_eq!(again.kind, Kind::InvalidConfiguration);
+        assert!(again.message.contains(aside.to_str().unwrap()), "{again}");
+    }
+    for number in 1..=3 {
+        fs::remove_file(scratch.file(&format!("desired.json.damaged-{number}"))).unwrap();
+    }
+    assert!(store.load().unwrap().services.is_empty());
+}
+
+#[test]
+fn a_state_that_commands_cannot_lead_to_is_damaged() {
+    let scratch = Scratch::new();
+    let store = Store::open(&scratch.0).unwrap();
+    let mut desired = store.load().unwrap();
+    desired.interfaces.insert("not/a name".to_owned(), crate::desired::model::AttachMode::Auto);
+    store.save(&desired).unwrap();
+    let error = store.load().unwrap_err();
+    assert!(error.message.contains("damaged-1") && error.message.contains("not/a name"), "{error}");
+}
+
+#[test]
+fn a_newer_version_is_left_alone() {
+    let scratch = Scratch::new();
+    let store = Store::open(&scratch.0).unwrap();
+    fs::write(scratch.file("desired.json"), "{\"schema_version\": 2, \"novelty\": true}").unwrap();
+    let error = store.load().unwrap_err();
+    assert_eq!(error.kind, Kind::InvalidConfiguration);
+    assert!(error.message.contains("version 2"), "{error}");
+    assert!(scratch.file("desired.json").exists());
+}

@@ -1,0 +1,105 @@
+//! Which names, services and backends are accepted.
+
+use std::net::IpAddr;
+
+use lb_common::slot;
+
+use super::{
+    check,
+    model::{Mode, Prefix, Service},
+};
+use crate::error::Error;
+
+/// Longest name of a service, bytes.
+const NAME_MAX: usize = 63;
+/// Longest name of an interface, bytes: the kernel's IFNAMSIZ without its zero.
+const IFNAME_MAX: usize = 15;
+/// Largest weight.
+pub(super) const WEIGHT_MAX: u32 = 65_535;
+
+/// Whether a service may have this name.
+pub(super) fn name(name: &str) -> Result<(), Error> {
+    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let rest = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if first && rest && name.len() <= NAME_MAX {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "service name {name:?}: use 1 to {NAME_MAX} letters, digits, dots, dashes and underscores, \
+         beginning with a letter or digit"
+    )))
+}
+
+/// Whether an interface can have this name.
+pub(super) fn interface(name: &str) -> Result<(), Error> {
+    let plain = name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':');
+    if plain && !name.is_empty() && name.len() <= IFNAME_MAX && name != "." && name != ".." {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{name:?} can't be the name of an interface; `ip link` lists them")))
+}
+
+/// Whether a weight is in its range.
+pub(super) fn weight(weight: u32) -> Result<(), Error> {
+    if weight <= WEIGHT_MAX {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("weight {weight} is not within 0 to {WEIGHT_MAX}")))
+}
+
+/// Whether a service can be carried out as a whole.
+pub(super) fn service(name: &str, service: &Service) -> Result<(), Error> {
+    let wrong = |what: String| Error::invalid(format!("service {name}: {what}"));
+    if !slot::SIZES.contains(&(service.table_size as usize)) {
+        let sizes = slot::SIZES.map(|size| size.to_string()).join(", ");
+        return Err(wrong(format!("a table size of {} is none of {sizes}", service.table_size)));
+    }
+    if service.backends.len() > service.table_size as usize {
+        return Err(wrong(format!(
+            "{} backends don't fit in a table of {} slots; choose a larger --table-size",
+            service.backends.len(),
+            service.table_size
+        )));
+    }
+    check::validate(&service.check).map_err(|error| wrong(error.message))?;
+    for (address, backend) in &service.backends {
+        backend_address(service, *address).map_err(|error| wrong(error.message))?;
+        weight(backend.weight).map_err(|error| wrong(error.message))?;
+    }
+    match service.encap_source {
+        Some(prefix) => encap_source(service, prefix).map_err(|error| wrong(error.message)),
+        None => Ok(()),
+    }
+}
+
+fn backend_address(service: &Service, address: IpAddr) -> Result<(), Error> {
+    let wrong = |what: &str| Err(Error::invalid(format!("backend {address}: {what}")));
+    if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
+        return wrong("not an address that packets can be sent to");
+    }
+    if matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
+        return wrong("an IPv4 address in IPv6 notation; write it as IPv4");
+    }
+    if address == service.vip.address {
+        return wrong("this is the service's own address; give the backend's");
+    }
+    if service.mode == Mode::L2 && address.is_ipv4() != service.vip.address.is_ipv4() {
+        return wrong("of another family than the service address, which mode l2 can't do; use --mode ipip");
+    }
+    Ok(())
+}
+
+fn encap_source(service: &Service, prefix: Prefix) -> Result<(), Error> {
+    if service.mode != Mode::Ipip {
+        return Err(Error::invalid("--encap-source is only for --mode ipip"));
+    }
+    if prefix.address.is_unspecified() || prefix.address.is_multicast() || prefix.address.is_loopback() {
+        return Err(Error::invalid(format!("--encap-source {prefix}: not a unicast prefix")));
+    }
+    match service.backends.keys().find(|address| address.is_ipv4() != prefix.address.is_ipv4()) {
+        Some(address) => Err(Error::invalid(format!(
+            "--encap-source {prefix} is of another family than backend {address}"
+        ))),
+        None => Ok(()),
+    }
+}
