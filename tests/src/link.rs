@@ -1,0 +1,79 @@
+//! veth pairs as XDP needs them: a queue per CPU, and offloads under control.
+
+use std::{io, mem, thread};
+
+use anyhow::{Context as _, Result};
+
+use crate::netns::Netns;
+
+/// One end of a link: an interface of a namespace.
+pub type End<'a> = (&'a Netns, &'a str);
+
+/// Largest frame payload on the links: room for an outer IPv6 header around the client's 1,500 bytes.
+pub const MTU: u32 = 1600;
+
+/// An offload that ethtool switches.
+#[derive(Clone, Copy, Debug)]
+pub enum Offload {
+    /// Checksums left to the device: XDP would see partial ones.
+    TxChecksum,
+    /// Segmentation left to the device: XDP does not take such frames.
+    Tso,
+    /// Merging on receipt. On a veth it switches NAPI on, which XDP_REDIRECT into the device's peer needs.
+    Gro,
+}
+
+/// Connects two namespaces by a veth pair with one queue per CPU, both ends up, without offloads on sending and with
+/// NAPI on receipt.
+pub fn veth(left: End<'_>, right: End<'_>) -> Result<()> {
+    let queues = thread::available_parallelism()?;
+    let queues = format!("numrxqueues {queues} numtxqueues {queues}");
+    left.0.ip(&[format!(
+        "link add {} mtu {MTU} {queues} type veth peer name {} mtu {MTU} netns {} {queues}",
+        left.1,
+        right.1,
+        right.0.name()
+    )])?;
+    for (netns, interface) in [left, right] {
+        set_offload(netns, interface, Offload::TxChecksum, false)?;
+        set_offload(netns, interface, Offload::Tso, false)?;
+        set_offload(netns, interface, Offload::Gro, true)?;
+        netns.ip(&[format!("link set {interface} up")])?;
+    }
+    Ok(())
+}
+
+/// Switches an offload of an interface on or off.
+pub fn set_offload(netns: &Netns, interface: &str, offload: Offload, on: bool) -> Result<()> {
+    netns
+        .enter(|| ethtool(interface, offload, on))?
+        .with_context(|| format!("can't switch {offload:?} of {interface} in {}", netns.name()))
+}
+
+/// `struct ethtool_value` of linux/ethtool.h.
+#[repr(C)]
+struct EthtoolValue {
+    command: u32,
+    data: u32,
+}
+
+fn ethtool(interface: &str, offload: Offload, on: bool) -> io::Result<()> {
+    const SIOCETHTOOL: libc::Ioctl = 0x8946;
+    let command = match offload {
+        Offload::TxChecksum => 0x17,
+        Offload::Tso => 0x1f,
+        Offload::Gro => 0x2c,
+    };
+    let mut value = EthtoolValue { command, data: u32::from(on) };
+    // SAFETY: all zeros is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes().take(libc::IFNAMSIZ - 1)) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0))?;
+    // SAFETY: the request and the value that it points to live until the call returns, which writes nothing beyond them.
+    let result =
+        unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&socket), SIOCETHTOOL, &raw mut request) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,3 @@
+//! Real traffic through network namespaces.
+
+mod harness;
