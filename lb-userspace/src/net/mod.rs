@@ -1,6 +1,18 @@
 //! Next hops: routes and neighbours, followed over netlink.
+//!
+//! What the kernel says is parsed to [`facts`], kept in a [`view`], and judged by [`decide`], all pure;
+//! [`kernel`] asks, [`follow`](follow()) is the loop.
+
+mod facts;
+mod decide;
+mod view;
+mod poke;
+mod kernel;
+mod follow;
 
 use std::{collections::BTreeMap, net::IpAddr};
+
+pub use follow::follow;
 
 /// How to reach each backend address.
 pub type NextHops = BTreeMap<IpAddr, NextHop>;
@@ -25,7 +37,7 @@ pub struct Egress {
     pub source_mac: [u8; 6],
     /// MAC address of the gateway, or of the address itself if it is on link.
     pub next_hop_mac: [u8; 6],
-    /// The gateway, if the address is not on link.
+    /// The gateway, if the address is not on link. It may be of the other family.
     pub gateway: Option<IpAddr>,
     /// The interface's own address towards the backend (the route's preferred source).
     pub source: IpAddr,

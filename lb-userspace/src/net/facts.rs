@@ -1,0 +1,261 @@
+//! What the kernel says about routes, links and neighbours, reduced to what a next hop needs.
+
+use std::net::IpAddr;
+
+use rtnetlink::packet_route::{
+    link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
+};
+
+/// A MAC address.
+pub(super) type Mac = [u8; 6];
+
+/// A neighbour: interface and address.
+pub(super) type NeighbourKey = (u32, IpAddr);
+
+/// The kernel's answer to "which way to this address".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// Out of an interface.
+    Path(Path),
+    /// The address is one of this host.
+    Local,
+    /// There is none; the text says what the kernel said.
+    None(String),
+}
+
+/// A way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Path {
+    pub(super) ifindex: u32,
+    pub(super) gateway: Option<IpAddr>,
+    pub(super) source: Option<IpAddr>,
+    /// The route's own MTU.
+    pub(super) mtu: Option<u32>,
+}
+
+impl Path {
+    /// Whose MAC address packets to `address` get.
+    pub(super) fn neighbour(&self, address: IpAddr) -> NeighbourKey {
+        (self.ifindex, self.gateway.unwrap_or(address))
+    }
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) name: String,
+    /// None: not Ethernet.
+    pub(super) mac: Option<Mac>,
+    pub(super) mtu: u32,
+    pub(super) loopback: bool,
+    /// Set up by the administrator.
+    pub(super) up: bool,
+    /// Has a carrier.
+    pub(super) running: bool,
+}
+
+/// How far a neighbour is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Neighbour {
+    /// Confirmed, being confirmed, or permanent.
+    Valid(Mac),
+    /// Valid, but the kernel will confirm it only when it is used.
+    Stale(Mac),
+    /// It was valid, and the kernel has forgotten it without asking. Good until it fails to answer.
+    Lost(Mac),
+    /// Asked, no answer yet.
+    Resolving,
+    /// Asked, no answer.
+    Failed,
+}
+
+impl Neighbour {
+    /// Where to send packets.
+    pub(super) const fn mac(self) -> Option<Mac> {
+        match self {
+            Self::Valid(mac) | Self::Stale(mac) | Self::Lost(mac) => Some(mac),
+            Self::Resolving | Self::Failed => None,
+        }
+    }
+}
+
+impl Route {
+    pub(super) fn from_message(message: &RouteMessage) -> Self {
+        match message.header.kind {
+            RouteType::Unicast => {}
+            RouteType::Local => return Self::Local,
+            RouteType::BlackHole => return Self::None("its route is a blackhole".into()),
+            RouteType::Unreachable => return Self::None("its route says unreachable".into()),
+            RouteType::Prohibit => return Self::None("its route says prohibited".into()),
+            RouteType::Broadcast => return Self::None("it is a broadcast address".into()),
+            other => return Self::None(format!("its route is of the type {other:?}, not unicast")),
+        }
+        let mut path = Path { ifindex: 0, gateway: None, source: None, mtu: None };
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Oif(ifindex) => path.ifindex = *ifindex,
+                RouteAttribute::Gateway(gateway) => path.gateway = route_address(gateway),
+                RouteAttribute::Via(RouteVia::Inet(gateway)) => path.gateway = Some((*gateway).into()),
+                RouteAttribute::Via(RouteVia::Inet6(gateway)) => path.gateway = Some((*gateway).into()),
+                RouteAttribute::PrefSource(source) => {
+                    path.source = route_address(source).filter(|source| !source.is_unspecified());
+                }
+                RouteAttribute::Metrics(metrics) => path.mtu = metrics.iter().find_map(mtu),
+                _ => {}
+            }
+        }
+        if path.ifindex == 0 {
+            return Self::None("its route names no interface".into());
+        }
+        Self::Path(path)
+    }
+
+    /// What an error number means as an answer to a route lookup; None if it is no answer.
+    pub(super) fn from_error(errno: i32) -> Option<Self> {
+        let text = match errno {
+            libc::ENETUNREACH => "no route; add one with `ip route add`",
+            libc::EHOSTUNREACH => "its route says unreachable",
+            libc::EACCES => "its route says prohibited",
+            libc::EINVAL => "its route is a blackhole, or it is not a unicast address",
+            _ => return None,
+        };
+        Some(Self::None(text.into()))
+    }
+}
+
+const fn mtu(metric: &RouteMetric) -> Option<u32> {
+    match metric {
+        RouteMetric::Mtu(mtu) if *mtu > 0 => Some(*mtu),
+        _ => None,
+    }
+}
+
+const fn route_address(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
+        RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),
+        _ => None,
+    }
+}
+
+impl Link {
+    pub(super) fn from_message(message: &LinkMessage) -> Self {
+        let header = &message.header;
+        let mut link = Self {
+            name: format!("#{}", header.index),
+            mac: None,
+            mtu: 0,
+            loopback: header.flags.contains(LinkFlags::Loopback),
+            up: header.flags.contains(LinkFlags::Up),
+            running: header.flags.contains(LinkFlags::Running),
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::Address(address) if header.link_layer_type == LinkLayerType::Ether => {
+                    link.mac = mac(address);
+                }
+                _ => {}
+            }
+        }
+        link
+    }
+}
+
+/// A neighbour message as a fact; None if it is of another kind (bridge entries, proxies). Whether a neighbour without a
+/// usable state was valid before is not in the message: the view knows.
+pub(super) fn neighbour(message: &NeighbourMessage) -> Option<(NeighbourKey, Neighbour)> {
+    if message.header.flags.contains(NeighbourFlags::Proxy) {
+        return None;
+    }
+    let mut address: Option<IpAddr> = None;
+    let mut lladdr = None;
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => address = Some((*v4).into()),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => address = Some((*v6).into()),
+            NeighbourAttribute::LinkLayerAddress(bytes) => lladdr = mac(bytes),
+            _ => {}
+        }
+    }
+    let state = match (message.header.state, lladdr) {
+        (NeighbourState::Failed, _) => Neighbour::Failed,
+        (NeighbourState::Incomplete | NeighbourState::None, _) | (_, None) => Neighbour::Resolving,
+        (NeighbourState::Stale, Some(mac)) => Neighbour::Stale(mac),
+        (_, Some(mac)) => Neighbour::Valid(mac),
+    };
+    Some(((message.header.ifindex, address?), state))
+}
+
+/// The bytes as a MAC address, unless they are of another length or all zero.
+fn mac(bytes: &[u8]) -> Option<Mac> {
+    Mac::try_from(bytes).ok().filter(|mac| *mac != [0; 6])
+}
+
+#[cfg(test)]
+mod tests {
+    use rtnetlink::packet_route::route::RouteHeader;
+
+    use super::*;
+
+    fn route(kind: RouteType, attributes: Vec<RouteAttribute>) -> Route {
+        let mut message = RouteMessage::default();
+        message.header = RouteHeader { kind, ..RouteHeader::default() };
+        message.attributes = attributes;
+        Route::from_message(&message)
+    }
+
+    #[test]
+    fn a_route_through_a_gateway_of_the_other_family() {
+        let gateway: std::net::Ipv6Addr = "fe80::1".parse().unwrap();
+        let attributes = vec![
+            RouteAttribute::Oif(4),
+            RouteAttribute::Via(RouteVia::Inet6(gateway)),
+            RouteAttribute::PrefSource(RouteAddress::Inet([10, 0, 0, 1].into())),
+            RouteAttribute::Metrics(vec![RouteMetric::Hoplimit(64), RouteMetric::Mtu(1_400)]),
+        ];
+        let path = Path {
+            ifindex: 4,
+            gateway: Some(gateway.into()),
+            source: Some([10, 0, 0, 1].into()),
+            mtu: Some(1_400),
+        };
+        assert_eq!(route(RouteType::Unicast, attributes), Route::Path(path.clone()));
+        assert_eq!(path.neighbour([192, 0, 2, 1].into()), (4, gateway.into()));
+    }
+
+    #[test]
+    fn routes_that_lead_nowhere() {
+        assert_eq!(route(RouteType::Local, vec![RouteAttribute::Oif(1)]), Route::Local);
+        for kind in [RouteType::BlackHole, RouteType::Broadcast, RouteType::Unicast, RouteType::Multicast] {
+            assert!(matches!(route(kind, vec![]), Route::None(_)), "{kind:?}");
+        }
+        assert!(matches!(Route::from_error(libc::ENETUNREACH), Some(Route::None(_))));
+        assert_eq!(Route::from_error(libc::ENOMEM), None);
+    }
+
+    #[test]
+    fn neighbour_states() {
+        let read = |state, lladdr: &[u8]| {
+            let mut message = NeighbourMessage::default();
+            message.header.state = state;
+            message.header.ifindex = 3;
+            message
+                .attributes
+                .push(NeighbourAttribute::Destination(NeighbourAddress::Inet([10, 0, 0, 2].into())));
+            message.attributes.push(NeighbourAttribute::LinkLayerAddress(lladdr.to_vec()));
+            neighbour(&message).unwrap()
+        };
+        let mac = [2, 0, 0, 0, 0, 9];
+        assert_eq!(read(NeighbourState::Probe, &mac), ((3, [10, 0, 0, 2].into()), Neighbour::Valid(mac)));
+        assert_eq!(read(NeighbourState::Permanent, &mac).1, Neighbour::Valid(mac));
+        assert_eq!(read(NeighbourState::Stale, &mac).1, Neighbour::Stale(mac));
+        assert_eq!(read(NeighbourState::Failed, &mac).1, Neighbour::Failed);
+        assert_eq!(read(NeighbourState::Incomplete, &mac).1, Neighbour::Resolving);
+        assert_eq!(read(NeighbourState::Noarp, &[]).1, Neighbour::Resolving);
+        assert_eq!(read(NeighbourState::Reachable, &[0; 6]).1, Neighbour::Resolving);
+    }
+}

@@ -1,0 +1,247 @@
+//! What is known of the kernel's links, neighbours and routes, kept up to date by its messages.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+};
+
+use rtnetlink::packet_route::RouteNetlinkMessage;
+
+use super::{
+    NextHops,
+    decide::{self, next_hop},
+    facts::{self, Link, Neighbour, NeighbourKey, Route},
+};
+
+/// What a message changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Effect {
+    /// Nothing that matters here.
+    Nothing,
+    /// Next hops may differ; routes are as they were.
+    Hops,
+    /// Any route may have changed.
+    Routes,
+}
+
+/// The facts.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    links: BTreeMap<u32, Link>,
+    neighbours: HashMap<NeighbourKey, Neighbour>,
+    routes: BTreeMap<IpAddr, Route>,
+}
+
+impl View {
+    /// Takes in a message that the kernel sent by itself.
+    pub(super) fn apply(&mut self, message: &RouteNetlinkMessage) -> Effect {
+        match message {
+            RouteNetlinkMessage::NewNeighbour(message) => match facts::neighbour(message) {
+                Some((key, state)) => self.set_neighbour(key, state),
+                None => Effect::Nothing,
+            },
+            RouteNetlinkMessage::DelNeighbour(message) => match facts::neighbour(message) {
+                Some((key, _)) => self.forget_neighbour(key),
+                None => Effect::Nothing,
+            },
+            RouteNetlinkMessage::NewLink(message) => {
+                self.set_link(message.header.index, Link::from_message(message))
+            }
+            // A port that leaves a bridge is told as deleted in the bridge's family; the interface stays.
+            RouteNetlinkMessage::DelLink(message) if u8::from(message.header.interface_family) == 0 => {
+                self.links.remove(&message.header.index);
+                Effect::Routes
+            }
+            RouteNetlinkMessage::NewAddress(_)
+            | RouteNetlinkMessage::DelAddress(_)
+            | RouteNetlinkMessage::NewRoute(_)
+            | RouteNetlinkMessage::DelRoute(_)
+            | RouteNetlinkMessage::NewRule(_)
+            | RouteNetlinkMessage::DelRule(_) => Effect::Routes,
+            _ => Effect::Nothing,
+        }
+    }
+
+    /// IPv4 routes vanish with their link without a message of their own, so each change of a link counts.
+    fn set_link(&mut self, ifindex: u32, link: Link) -> Effect {
+        if self.links.get(&ifindex) == Some(&link) {
+            return Effect::Nothing;
+        }
+        self.links.insert(ifindex, link);
+        Effect::Routes
+    }
+
+    fn set_neighbour(&mut self, key: NeighbourKey, state: Neighbour) -> Effect {
+        let before = self.neighbours.get(&key).copied();
+        let state = match (state, before.and_then(Neighbour::mac)) {
+            (Neighbour::Resolving, Some(mac)) => Neighbour::Lost(mac),
+            (state, _) => state,
+        };
+        if before == Some(state) {
+            return Effect::Nothing;
+        }
+        self.neighbours.insert(key, state);
+        Effect::Hops
+    }
+
+    /// The kernel dropped an entry (collected, flushed, or its link went down). What was valid goes on being used until the
+    /// neighbour fails to answer: forgetting is no news about the neighbour.
+    fn forget_neighbour(&mut self, key: NeighbourKey) -> Effect {
+        let Some(before) = self.neighbours.remove(&key) else { return Effect::Nothing };
+        if let Some(mac) = before.mac() {
+            self.neighbours.insert(key, Neighbour::Lost(mac));
+        }
+        Effect::Hops
+    }
+
+    /// Takes in complete lists.
+    pub(super) fn resync(
+        &mut self,
+        links: BTreeMap<u32, Link>,
+        neighbours: HashMap<NeighbourKey, Neighbour>,
+    ) {
+        let gone: Vec<_> =
+            self.neighbours.keys().filter(|key| !neighbours.contains_key(*key)).copied().collect();
+        for key in gone {
+            self.forget_neighbour(key);
+        }
+        for (key, state) in neighbours {
+            self.set_neighbour(key, state);
+        }
+        self.neighbours.retain(|(ifindex, _), _| links.contains_key(ifindex));
+        self.links = links;
+    }
+
+    /// Takes in the answers to all route lookups.
+    pub(super) fn set_routes(&mut self, routes: BTreeMap<IpAddr, Route>) {
+        self.routes = routes;
+    }
+
+    /// Drops what was remembered of forgotten neighbours that nothing needs.
+    pub(super) fn tidy(&mut self) {
+        let needed: BTreeSet<NeighbourKey> = self.needed().map(|(key, _)| key).collect();
+        self.neighbours.retain(|key, state| !matches!(state, Neighbour::Lost(_)) || needed.contains(key));
+    }
+
+    /// The next hop of each address whose route was looked up.
+    pub(super) fn next_hops(&self) -> NextHops {
+        let hop = |(address, route): (&IpAddr, &Route)| {
+            let (link, neighbour) = match route {
+                Route::Path(path) => {
+                    (self.links.get(&path.ifindex), self.neighbours.get(&path.neighbour(*address)).copied())
+                }
+                _ => (None, None),
+            };
+            (*address, next_hop(*address, route, link, neighbour))
+        };
+        self.routes.iter().map(hop).collect()
+    }
+
+    /// The neighbours on which a next hop depends, each with one of the addresses behind it.
+    fn needed(&self) -> impl Iterator<Item = (NeighbourKey, IpAddr)> {
+        self.routes.iter().filter_map(|(address, route)| match route {
+            Route::Path(path) => {
+                let link = decide::usable(path, self.links.get(&path.ifindex)).ok()?;
+                link.mac.map(|_| (path.neighbour(*address), *address))
+            }
+            _ => None,
+        })
+    }
+
+    /// The needed neighbours that are not confirmed, so that the kernel should be made to ask.
+    pub(super) fn unconfirmed(&self) -> BTreeMap<NeighbourKey, IpAddr> {
+        let unconfirmed = |key: &NeighbourKey| !matches!(self.neighbours.get(key), Some(Neighbour::Valid(_)));
+        self.needed().filter(|(key, _)| unconfirmed(key)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{
+        NextHop,
+        facts::{Mac, Path},
+    };
+
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7));
+    const KEY: NeighbourKey = (3, ADDRESS);
+    const MAC: Mac = [2, 0, 0, 0, 0, 7];
+
+    fn link() -> Link {
+        let name = "eth1".into();
+        Link { name, mac: Some([2, 0, 0, 0, 0, 1]), mtu: 1_500, loopback: false, up: true, running: true }
+    }
+
+    fn view() -> View {
+        let path = Path { ifindex: 3, gateway: None, source: Some([10, 0, 0, 1].into()), mtu: None };
+        View {
+            links: [(3, link())].into(),
+            neighbours: HashMap::new(),
+            routes: [(ADDRESS, Route::Path(path))].into(),
+        }
+    }
+
+    fn mac(view: &View) -> Option<Mac> {
+        match &view.next_hops()[&ADDRESS] {
+            NextHop::Resolved(egress) => Some(egress.next_hop_mac),
+            NextHop::Unresolved(_) => None,
+        }
+    }
+
+    #[test]
+    fn a_neighbour_is_asked_for_until_it_is_confirmed() {
+        let mut view = view();
+        assert_eq!(mac(&view), None);
+        assert_eq!(view.unconfirmed(), [(KEY, ADDRESS)].into());
+        assert_eq!(view.set_neighbour(KEY, Neighbour::Valid(MAC)), Effect::Hops);
+        assert_eq!(mac(&view), Some(MAC));
+        assert!(view.unconfirmed().is_empty());
+        view.set_neighbour(KEY, Neighbour::Stale(MAC));
+        assert_eq!((mac(&view), view.unconfirmed().len()), (Some(MAC), 1));
+    }
+
+    #[test]
+    fn a_forgotten_neighbour_stays_in_use_until_it_fails_to_answer() {
+        let mut view = view();
+        view.set_neighbour(KEY, Neighbour::Valid(MAC));
+        assert_eq!(view.forget_neighbour(KEY), Effect::Hops);
+        assert_eq!(mac(&view), Some(MAC));
+        view.set_neighbour(KEY, Neighbour::Resolving);
+        view.resync([(3, link())].into(), HashMap::new());
+        view.tidy();
+        assert_eq!(mac(&view), Some(MAC));
+        assert_eq!(view.unconfirmed().len(), 1);
+        view.set_neighbour(KEY, Neighbour::Failed);
+        assert_eq!(mac(&view), None);
+        view.set_neighbour(KEY, Neighbour::Resolving);
+        assert_eq!(mac(&view), None, "asked again, not answered");
+    }
+
+    #[test]
+    fn what_is_not_needed_is_not_remembered() {
+        let mut view = view();
+        let other = (3, IpAddr::from([10, 0, 0, 8]));
+        view.set_neighbour(other, Neighbour::Valid(MAC));
+        view.forget_neighbour(other);
+        view.set_neighbour(KEY, Neighbour::Lost(MAC));
+        view.tidy();
+        assert_eq!(view.neighbours.keys().collect::<Vec<_>>(), [&KEY]);
+    }
+
+    #[test]
+    fn nobody_is_asked_on_a_link_that_is_down() {
+        let mut view = view();
+        assert_eq!(view.set_link(3, Link { running: false, ..link() }), Effect::Routes);
+        assert!(view.unconfirmed().is_empty());
+        assert_eq!(view.set_link(3, Link { running: false, ..link() }), Effect::Nothing);
+    }
+
+    #[test]
+    fn a_link_that_is_gone_takes_its_neighbours_along() {
+        let mut view = view();
+        view.set_neighbour(KEY, Neighbour::Valid(MAC));
+        view.resync(BTreeMap::new(), HashMap::new());
+        assert!(view.neighbours.is_empty());
+        assert_eq!(mac(&view), None);
+    }
+}
