@@ -54,7 +54,9 @@ fn prepare_environment() -> Result<(), String> {
     let rust_src =
         rustc.rust_src().ok_or_else(|| missing(&format!("rust-src of rustc {}", rustc.release)))?;
     let (linker_dir, _version) = rustc.bpf_linker().ok_or_else(|| missing("a bpf-linker that runs"))?;
-    set("PATH", toolchain::path_with(&linker_dir));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let path = env::join_paths([linker_dir].into_iter().chain(env::split_paths(&path)));
+    set("PATH", path.map_err(|error| format!("can't put bpf-linker into PATH: {error}"))?);
     if let RustSrc::Elsewhere(library) = rust_src {
         set(SRC_ROOT_VARIABLE, library);
     }

@@ -2,7 +2,6 @@
 
 use std::{
     env,
-    ffi::OsString,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -78,13 +77,6 @@ impl Rustc {
             Some((directory, text.split_whitespace().nth(1)?.to_owned()))
         })
     }
-}
-
-/// `PATH` with a directory in front.
-pub fn path_with(directory: &Path) -> OsString {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let all = [directory.to_owned()].into_iter().chain(env::split_paths(&path));
-    env::join_paths(all).unwrap_or(path)
 }
 
 /// Where downloaded and built tools are kept.
