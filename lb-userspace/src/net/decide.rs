@@ -32,6 +32,12 @@ fn local(address: IpAddr) -> String {
 /// The link as far as packets can leave through it; else why not.
 pub(super) fn usable<'a>(path: &Path, link: Option<&'a Link>) -> Result<&'a Link, String> {
     let link = link.ok_or_else(|| format!("interface {} of the route is gone", path.ifindex))?;
+    if link.mac.is_none() && !link.loopback {
+        return Err(format!(
+            "the route leaves through {}, which has no MAC addresses: XDP needs an Ethernet interface",
+            link.name
+        ));
+    }
     if !link.up {
         return Err(format!("interface {0} is down; set it up with `ip link set {0} up`", link.name));
     }
@@ -48,15 +54,8 @@ fn egress(
     neighbour: Option<Neighbour>,
 ) -> Result<Egress, String> {
     let link = usable(path, link)?;
-    if link.loopback {
-        return Err(local(address));
-    }
-    let source_mac = link.mac.ok_or_else(|| {
-        format!(
-            "the route leaves through {}, which has no MAC addresses: XDP needs an Ethernet interface",
-            link.name
-        )
-    })?;
+    // Loopback is the only link without a MAC address that gets here.
+    let source_mac = link.mac.filter(|_| !link.loopback).ok_or_else(|| local(address))?;
     let (_, asked) = path.neighbour(address);
     let next_hop_mac = neighbour.and_then(Neighbour::mac).ok_or_else(|| {
         let question = if asked.is_ipv4() { "ARP" } else { "neighbour discovery" };

@@ -120,6 +120,7 @@ impl Follower {
 
     /// Asks what is to be asked, publishes, and provokes neighbours.
     async fn catch_up(&mut self) -> Result<(), Error> {
+        self.view.settle();
         if std::mem::take(&mut self.todo.resync) {
             let (links, neighbours) = (self.kernel.links().await?, self.kernel.neighbours().await?);
             self.view.resync(links, neighbours);

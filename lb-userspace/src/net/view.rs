@@ -10,7 +10,7 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use super::{
     NextHops,
     decide::{self, next_hop},
-    facts::{self, Link, Neighbour, NeighbourKey, Route},
+    facts::{self, Link, Mac, Neighbour, NeighbourKey, Route},
 };
 
 /// What a message changed.
@@ -30,6 +30,8 @@ pub(super) struct View {
     links: BTreeMap<u32, Link>,
     neighbours: HashMap<NeighbourKey, Neighbour>,
     routes: BTreeMap<IpAddr, Route>,
+    /// Neighbours that failed in the current batch of messages, with the MAC address that was valid before.
+    just_failed: HashMap<NeighbourKey, Mac>,
 }
 
 impl View {
@@ -75,6 +77,10 @@ impl View {
         let before = self.neighbours.get(&key).copied();
         let state = match (state, before.and_then(Neighbour::mac)) {
             (Neighbour::Resolving, Some(mac)) => Neighbour::Lost(mac),
+            (Neighbour::Failed, Some(mac)) => {
+                self.just_failed.insert(key, mac);
+                Neighbour::Failed
+            }
             (state, _) => state,
         };
         if before == Some(state) {
@@ -85,13 +91,19 @@ impl View {
     }
 
     /// The kernel dropped an entry (collected, flushed, or its link went down). What was valid goes on being used until the
-    /// neighbour fails to answer: forgetting is no news about the neighbour.
+    /// neighbour fails to answer: forgetting is no news about the neighbour. An entry that is deleted on purpose is told as
+    /// failed first, in one breath.
     fn forget_neighbour(&mut self, key: NeighbourKey) -> Effect {
         let Some(before) = self.neighbours.remove(&key) else { return Effect::Nothing };
-        if let Some(mac) = before.mac() {
+        if let Some(mac) = before.mac().or(self.just_failed.remove(&key)) {
             self.neighbours.insert(key, Neighbour::Lost(mac));
         }
         Effect::Hops
+    }
+
+    /// The end of a batch of messages: what failed by now has failed.
+    pub(super) fn settle(&mut self) {
+        self.just_failed.clear();
     }
 
     /// Takes in complete lists.
@@ -158,10 +170,7 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{
-        NextHop,
-        facts::{Mac, Path},
-    };
+    use crate::net::{NextHop, facts::Path};
 
     const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7));
     const KEY: NeighbourKey = (3, ADDRESS);
@@ -174,11 +183,7 @@ mod tests {
 
     fn view() -> View {
         let path = Path { ifindex: 3, gateway: None, source: Some([10, 0, 0, 1].into()), mtu: None };
-        View {
-            links: [(3, link())].into(),
-            neighbours: HashMap::new(),
-            routes: [(ADDRESS, Route::Path(path))].into(),
-        }
+        View { links: [(3, link())].into(), routes: [(ADDRESS, Route::Path(path))].into(), ..View::default() }
     }
 
     fn mac(view: &View) -> Option<Mac> {
@@ -215,6 +220,19 @@ mod tests {
         assert_eq!(mac(&view), None);
         view.set_neighbour(KEY, Neighbour::Resolving);
         assert_eq!(mac(&view), None, "asked again, not answered");
+    }
+
+    #[test]
+    fn a_deleted_neighbour_is_forgotten_and_a_failed_one_collected() {
+        let mut view = view();
+        view.set_neighbour(KEY, Neighbour::Valid(MAC));
+        view.set_neighbour(KEY, Neighbour::Failed);
+        view.forget_neighbour(KEY);
+        assert_eq!(mac(&view), Some(MAC), "told as failed and deleted at once");
+        view.set_neighbour(KEY, Neighbour::Failed);
+        view.settle();
+        view.forget_neighbour(KEY);
+        assert_eq!(mac(&view), None, "failed, and collected later");
     }
 
     #[test]
