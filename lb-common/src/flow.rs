@@ -1,6 +1,9 @@
 //! The flow table: exceptions to the slot tables, kept only while a slot is in transition.
 
-use crate::addr::RawAddr;
+use crate::{
+    addr::{FAMILY_V4, RawAddr, v4},
+    hash,
+};
 
 /// Identifies a flow of either family. Ports are in network byte order.
 #[repr(C)]
@@ -43,3 +46,23 @@ pub const FLOW_RST: u32 = 1 << 1;
 
 const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<FlowEntry>() == 16);
+
+impl FlowKey {
+    /// Hash of the flow, the same that the packet path chooses its slot with.
+    pub const fn hash(&self, seed: u64) -> u64 {
+        let ([s0, s1], [d0, d1]) = (self.source_port, self.destination_port);
+        let ports = u32::from_le_bytes([s0, s1, d0, d1]);
+        if self.family == FAMILY_V4 {
+            let source = u32::from_le_bytes(v4(&self.source)) as u64;
+            let destination = u32::from_le_bytes(v4(&self.destination)) as u64;
+            return hash::flow_v4(seed, source | destination << 32, ports, self.protocol);
+        }
+        hash::flow_v6(seed, words(&self.source), words(&self.destination), ports, self.protocol)
+    }
+}
+
+/// The words of an IPv6 address as loaded little-endian.
+const fn words(address: &RawAddr) -> [u64; 2] {
+    let both = u128::from_le_bytes(*address);
+    [both as u64, (both >> 64) as u64]
+}

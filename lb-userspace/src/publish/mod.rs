@@ -1,1 +1,115 @@
 //! Makes the packet path hold a [`crate::table::snapshot::Snapshot`], without a packet seeing a half of it.
+//!
+//! [`Publisher`] decides what has to be written, in which order; [`dataplane::DataPlane`] is the kernel as it sees it,
+//! [`Kernel`] the real one and [`fake::Fake`] one in memory. Everything outlives the agent by pins, see [`pins`].
+
+mod publisher;
+mod plan;
+mod collector;
+pub mod liveness;
+pub mod dataplane;
+pub mod fake;
+mod kernel;
+mod inner;
+pub mod attach;
+mod object;
+mod objects;
+pub mod pins;
+mod sys;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use attach::{Attached, XdpMode};
+pub use kernel::Kernel;
+pub use liveness::Liveness;
+pub use publisher::Publisher;
+
+use crate::error::Error;
+
+/// Where to publish, and for how long transitions take.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Directory of all pins; made, and a BPF file system mounted, if need be.
+    pub pin_dir: PathBuf,
+    /// Seed of the hashes, the same as long as the pins live.
+    pub seed: u64,
+    /// Log of the packet path; 0 is off and costs nothing.
+    pub log_level: u8,
+    /// Times of transitions.
+    pub timing: Timing,
+}
+
+impl Options {
+    /// Options with the default times and no log.
+    pub fn new(pin_dir: impl Into<PathBuf>, seed: u64) -> Self {
+        Self { pin_dir: pin_dir.into(), seed, log_level: 0, timing: Timing::default() }
+    }
+}
+
+/// How long things are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// For how long a slot moves: connections that send nothing for so long may change their backend.
+    pub quiet_period: Duration,
+    /// Tracked TCP connections that send nothing for so long are forgotten.
+    pub tcp_idle: Duration,
+    /// The same for UDP.
+    pub udp_idle: Duration,
+    /// The same for TCP connections that one side has closed.
+    pub closed_idle: Duration,
+    /// Time between two walks of the flow table, while there is anything in transition.
+    pub collect_interval: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            quiet_period: Duration::from_secs(300),
+            tcp_idle: Duration::from_secs(300),
+            udp_idle: Duration::from_secs(60),
+            closed_idle: Duration::from_secs(30),
+            collect_interval: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What a call of [`Publisher::apply`] wrote. All zero: everything was as it should be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Entries of the egress map, vacated ones included.
+    pub tx_ports: u32,
+    /// Entries of the backend map, vacated ones included.
+    pub backends: u32,
+    /// Targets marked up or down.
+    pub targets: u32,
+    /// Slot tables published.
+    pub slot_tables: u32,
+    /// Slot tables removed.
+    pub slot_tables_removed: u32,
+    /// Service tables published, of both families.
+    pub service_tables: u32,
+}
+
+/// The slots of a service by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotStates {
+    /// At rest.
+    pub steady: u32,
+    /// Changing their owner.
+    pub moving: u32,
+    /// With their owner, and exceptions in the flow table.
+    pub settled: u32,
+    /// Flows of the service in the flow table, as of the last walk.
+    pub tracked_flows: u64,
+}
+
+/// Where the packet path is attached, read from the pins; the agent may be down.
+///
+/// # Errors
+/// If a pin can't be read or is not ours.
+pub fn attached(pin_dir: &Path) -> Result<Vec<Attached>, Error> {
+    attach::list(&pins::Pins::new(pin_dir).links())
+}

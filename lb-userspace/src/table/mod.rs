@@ -1,3 +1,4 @@
 //! From desired state, health and next hops to what the packet path should hold.
 
 pub mod snapshot;
+pub mod transition;

@@ -1,0 +1,186 @@
+//! A data plane in memory, for tests of everything above it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use lb_common::{
+    backend::Backend,
+    flow::{FlowEntry, FlowKey},
+    service::{ServiceTableV4, ServiceTableV6},
+};
+
+use super::{
+    Attached, Liveness, XdpMode,
+    dataplane::{DataPlane, ServiceTables},
+};
+use crate::{desired::model::AttachMode, error::Error, table::transition::Slots};
+
+/// A data plane in memory. Clones share it, so that a test can look on.
+#[derive(Clone, Default)]
+pub struct Fake {
+    state: Arc<Mutex<State>>,
+}
+
+/// What a [`Fake`] holds.
+#[derive(Default)]
+pub struct State {
+    /// The clock.
+    pub now_s: u32,
+    /// The backend map.
+    pub backends: BTreeMap<u32, Backend>,
+    /// Targets that are down.
+    pub down: BTreeSet<u32>,
+    /// Egress interfaces by port.
+    pub tx_ports: BTreeMap<u32, u32>,
+    /// Slot tables by service and class.
+    pub slots: BTreeMap<(u32, u8), Slots>,
+    /// The IPv4 service table.
+    pub services_v4: Option<Box<ServiceTableV4>>,
+    /// The IPv6 service table.
+    pub services_v6: Option<Box<ServiceTableV6>>,
+    /// The flow table.
+    pub flows: HashMap<FlowKey, FlowEntry>,
+    /// Attached interfaces.
+    pub attached: BTreeMap<String, Attached>,
+    /// Every write so far, in order.
+    pub writes: Vec<String>,
+    /// Writes that still succeed; the one after fails. None: all do.
+    pub writes_left: Option<u32>,
+}
+
+impl State {
+    fn write(&mut self, what: String) -> Result<(), Error> {
+        match &mut self.writes_left {
+            Some(0) => return Err(Error::failed(format!("the fake refuses: {what}"))),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        self.writes.push(what);
+        Ok(())
+    }
+}
+
+impl Fake {
+    /// What it holds, to look at or to change.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl DataPlane for Fake {
+    fn now_s(&self) -> u32 {
+        self.state().now_s
+    }
+
+    fn backends(&self) -> Result<BTreeMap<u32, Backend>, Error> {
+        Ok(self.state().backends.clone())
+    }
+
+    fn set_backend(&mut self, id: u32, backend: &Backend) -> Result<(), Error> {
+        let mut state = self.state();
+        if *backend == Backend::default() {
+            state.write(format!("vacate backend {id}"))?;
+            state.backends.remove(&id);
+        } else {
+            state.write(format!("backend {id}"))?;
+            state.backends.insert(id, *backend);
+        }
+        Ok(())
+    }
+
+    fn clear_counter(&mut self, _id: u32) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn targets_down(&self) -> Result<Vec<u32>, Error> {
+        Ok(self.state().down.iter().copied().collect())
+    }
+
+    fn liveness(&self) -> Liveness {
+        let fake = self.clone();
+        Liveness::new(move |target, up| {
+            let mut state = fake.state();
+            state.write(format!("target {target} {}", if up { "up" } else { "down" }))?;
+            let _ = if up { state.down.remove(&target) } else { state.down.insert(target) };
+            Ok(())
+        })
+    }
+
+    fn tx_ports(&self) -> Result<BTreeMap<u32, u32>, Error> {
+        Ok(self.state().tx_ports.clone())
+    }
+
+    fn set_tx_port(&mut self, port: u32, ifindex: Option<u32>) -> Result<(), Error> {
+        let mut state = self.state();
+        state.write(format!("tx port {port}"))?;
+        let _ = match ifindex {
+            Some(ifindex) => state.tx_ports.insert(port, ifindex),
+            None => state.tx_ports.remove(&port),
+        };
+        Ok(())
+    }
+
+    fn slot_tables(&mut self) -> Result<BTreeMap<u32, u8>, Error> {
+        Ok(self.state().slots.keys().copied().collect())
+    }
+
+    fn read_slots(&self, service: u32) -> Result<Option<Slots>, Error> {
+        Ok(self.state().slots.range((service, 0)..=(service, u8::MAX)).map(|(_, slots)| slots.clone()).next())
+    }
+
+    fn publish_slots(&mut self, service: u32, class: u8, slots: &Slots) -> Result<(), Error> {
+        let mut state = self.state();
+        state.write(format!("slots {service}"))?;
+        state.slots.insert((service, class), slots.clone());
+        Ok(())
+    }
+
+    fn remove_slots(&mut self, service: u32, class: u8) -> Result<(), Error> {
+        let mut state = self.state();
+        state.write(format!("remove slots {service} of class {class}"))?;
+        state.slots.remove(&(service, class));
+        Ok(())
+    }
+
+    fn services(&self) -> Result<ServiceTables, Error> {
+        let state = self.state();
+        Ok(ServiceTables { v4: state.services_v4.clone(), v6: state.services_v6.clone() })
+    }
+
+    fn publish_services_v4(&mut self, table: Box<ServiceTableV4>) -> Result<(), Error> {
+        let mut state = self.state();
+        state.write("services v4".to_owned())?;
+        state.services_v4 = Some(table);
+        Ok(())
+    }
+
+    fn publish_services_v6(&mut self, table: Box<ServiceTableV6>) -> Result<(), Error> {
+        let mut state = self.state();
+        state.write("services v6".to_owned())?;
+        state.services_v6 = Some(table);
+        Ok(())
+    }
+
+    fn retain_flows(&mut self, keep: &mut dyn FnMut(&FlowKey, &FlowEntry) -> bool) -> Result<(), Error> {
+        self.state().flows.retain(|key, entry| keep(key, entry));
+        Ok(())
+    }
+
+    fn attach(&mut self, ifname: &str, mode: AttachMode) -> Result<Attached, Error> {
+        let mode = if mode == AttachMode::Generic { XdpMode::Generic } else { XdpMode::Native };
+        let attached = Attached { ifname: ifname.to_owned(), ifindex: 1, mode, note: None };
+        self.state().attached.insert(ifname.to_owned(), attached.clone());
+        Ok(attached)
+    }
+
+    fn detach(&mut self, ifname: &str) -> Result<(), Error> {
+        let former = self.state().attached.remove(ifname);
+        former.map(drop).ok_or_else(|| Error::not_found(format!("lb is not attached to {ifname}")))
+    }
+
+    fn attached(&self) -> Vec<Attached> {
+        self.state().attached.values().cloned().collect()
+    }
+}

@@ -1,0 +1,359 @@
+//! The real [`DataPlane`]: maps and links pinned in bpffs, created or taken over.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
+};
+
+use aya::{Ebpf, Pod};
+use lb_common::{
+    abi::{ABI_VERSION, Meta},
+    backend::{Backend, TARGET_DOWN, TARGET_UP},
+    flow::{FlowEntry, FlowKey},
+    maps,
+    service::{ServiceTableV4, ServiceTableV6},
+    stats::Counter,
+};
+
+use super::{
+    Attached, Liveness, Options, attach,
+    dataplane::{DataPlane, ServiceTables},
+    inner::InnerMaps,
+    object::Object,
+    pins::{self, Pins},
+    sys,
+};
+use crate::{desired::model::AttachMode, error::Error, table::transition::Slots};
+
+/// All maps of the packet path.
+pub(crate) const OBJECT: Object = Object {
+    bytes: super::objects::XDP,
+    maps: &[
+        maps::META,
+        maps::SERVICES_V4,
+        maps::SERVICES_V6,
+        maps::SLOTS[0],
+        maps::SLOTS[1],
+        maps::SLOTS[2],
+        maps::SLOTS[3],
+        maps::FLOWS,
+        maps::BACKENDS,
+        maps::LIVENESS,
+        maps::TX_PORTS,
+        maps::FORWARDED,
+        maps::REASONS,
+    ],
+    program: "lb",
+};
+
+/// The packet path in the kernel.
+pub struct Kernel {
+    pins: Pins,
+    program: OwnedFd,
+    backends: OwnedFd,
+    liveness: Arc<OwnedFd>,
+    tx_ports: OwnedFd,
+    flows: OwnedFd,
+    forwarded: OwnedFd,
+    inner: InnerMaps,
+    /// Holds the maps that are not pinned, the log's among them.
+    _ebpf: Ebpf,
+    /// Keeps other agents out.
+    _lock: File,
+}
+
+impl Kernel {
+    /// Loads the packet path over the pins that are there, or makes them; interfaces that are attached run the new
+    /// program when this returns, and nothing else has changed for them.
+    ///
+    /// # Errors
+    /// No rights, no bpffs, pins that are not ours or of another seed or shape, an old kernel, another agent.
+    pub fn open(options: &Options) -> Result<Self, Error> {
+        pins::ensure_bpffs(&options.pin_dir)?;
+        let lock = pins::lock(&options.pin_dir)?;
+        let pins = Pins::new(&options.pin_dir);
+        let fresh = !check_pins(&pins, options.seed)?;
+        if fresh {
+            wipe(&pins)?;
+        }
+        for dir in [pins.root().to_owned(), pins.links(), pins.tables()] {
+            pins::make_dir(&dir)?;
+        }
+        let log_level = [options.log_level];
+        let seed = options.seed.to_ne_bytes();
+        let (ebpf, program) = OBJECT
+            .load(&pins, &[("SEED", &seed), ("LOG_LEVEL", &log_level)])
+            .inspect_err(|_| drop(fresh.then(|| wipe(&pins))))?;
+        let open = |name: &str| open_map(&pins, name);
+        let kernel = Self {
+            program,
+            backends: open(maps::BACKENDS)?,
+            liveness: Arc::new(open(maps::LIVENESS)?),
+            tx_ports: open(maps::TX_PORTS)?,
+            flows: open(maps::FLOWS)?,
+            forwarded: open(maps::FORWARDED)?,
+            inner: InnerMaps::open(&pins)?,
+            pins,
+            _ebpf: ebpf,
+            _lock: lock,
+        };
+        if fresh {
+            kernel.complete(options.seed)?;
+        }
+        kernel.renew_links()?;
+        Ok(kernel)
+    }
+
+    /// Marks a new set of pins as complete: this is the last thing that makes it one.
+    fn complete(&self, seed: u64) -> Result<(), Error> {
+        let meta = Meta { abi_version: ABI_VERSION, reserved: 0, seed };
+        let map = open_map(&self.pins, maps::META)?;
+        write(&map, maps::META, &0u32, &[meta])
+    }
+
+    /// Gives the new program to the links that are there, and drops those of interfaces that are gone.
+    fn renew_links(&self) -> Result<(), Error> {
+        for pinned in attach::pinned(&self.pins.links())? {
+            if pinned.attached.ifindex == 0 {
+                pins::remove(&pinned.path)?;
+                continue;
+            }
+            sys::link_update(pinned.link.as_fd(), self.program.as_fd()).map_err(|error| {
+                pins::failed(&format!("replace the program of {}", pinned.attached.ifname), &error)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether there is a complete set of pins, all of them as this agent would make them. False: there is none, and
+/// nothing is attached that could be using a part of one.
+fn check_pins(pins: &Pins, seed: u64) -> Result<bool, Error> {
+    let fix = || {
+        format!(
+            "detach (`lb detach --all`) or stop the agent, then remove it: rm -r {}",
+            pins.root().display()
+        )
+    };
+    let mut missing = Vec::new();
+    for (name, expected) in OBJECT.shapes()? {
+        let path = pins.map(name);
+        let map = match sys::object_get(&path) {
+            Ok(map) => map,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                missing.push(name);
+                continue;
+            }
+            Err(error) => return Err(pins::failed(&format!("open {}", path.display()), &error)),
+        };
+        let shape = sys::map_info(map.as_fd()).ok().map(|(_, shape)| shape.comparable());
+        if shape != Some(expected) {
+            return Err(Error::invalid(format!(
+                "{} is not a map of this lb: it should be {expected:?}, it is {}; {}",
+                path.display(),
+                shape.map_or("no map".to_owned(), |shape| format!("{shape:?}")),
+                fix()
+            )));
+        }
+    }
+    let meta = if missing.contains(&maps::META) { Meta::default() } else { read_meta(pins)? };
+    let complete = missing.is_empty() && meta != Meta::default();
+    if !complete {
+        // What a crash left half-made is made anew, unless packets may be passing through it.
+        if attach::list(&pins.links())?.is_empty() {
+            return Ok(false);
+        }
+        return Err(Error::invalid(format!(
+            "the pins in {} are not complete ({}) although interfaces are attached; {}",
+            pins.root().display(),
+            missing.join(", "),
+            fix()
+        )));
+    }
+    if meta.abi_version != ABI_VERSION || meta.seed != seed {
+        return Err(Error::invalid(format!(
+            "the pins in {} were made with another seed or ABI (that of another --state-dir?); use that again, or {}",
+            pins.root().display(),
+            fix()
+        )));
+    }
+    Ok(true)
+}
+
+fn read_meta(pins: &Pins) -> Result<Meta, Error> {
+    let map = open_map(pins, maps::META)?;
+    let mut meta = [Meta::default()];
+    sys::map_lookup(map.as_fd(), &0u32, &mut meta).map_err(|error| pins::failed("read META", &error))?;
+    Ok(meta[0])
+}
+
+/// Removes all pins except those of `lb decap`.
+fn wipe(pins: &Pins) -> Result<(), Error> {
+    for name in OBJECT.maps {
+        pins::remove(&pins.map(name))?;
+    }
+    for dir in [pins.tables(), pins.links()] {
+        for name in pins::names(&dir)? {
+            pins::remove(&dir.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens a pinned map.
+pub(crate) fn open_map(pins: &Pins, name: &str) -> Result<OwnedFd, Error> {
+    let path = pins.map(name);
+    sys::object_get(&path).map_err(|error| pins::failed(&format!("open {}", path.display()), &error))
+}
+
+/// Writes an element of a map.
+pub(crate) fn write<K: Pod, V: Pod>(map: &impl AsFd, name: &str, key: &K, value: &[V]) -> Result<(), Error> {
+    sys::map_update(map.as_fd(), key, value)
+        .map_err(|error| pins::failed(&format!("write the map {name}"), &error))
+}
+
+/// Elements of a batch. A bucket of a hash map has to fit in one.
+const BATCH: usize = 4096;
+
+/// Calls `visit` with every element of a map.
+fn walk<K: Pod + Default, V: Pod + Default>(
+    map: BorrowedFd<'_>,
+    name: &str,
+    mut visit: impl FnMut(&K, &V),
+) -> Result<(), Error> {
+    let (mut keys, mut values) = (vec![K::default(); BATCH], vec![V::default(); BATCH]);
+    let mut cursor = sys::Cursor::default();
+    loop {
+        let (count, end) = sys::map_lookup_batch(map, &mut cursor, &mut keys, &mut values)
+            .map_err(|error| pins::failed(&format!("read the map {name}"), &error))?;
+        keys.iter().zip(&values).take(count).for_each(|(key, value)| visit(key, value));
+        if end {
+            return Ok(());
+        }
+    }
+}
+
+impl DataPlane for Kernel {
+    fn now_s(&self) -> u32 {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the kernel fills the struct. This clock exists on every kernel that runs the packet path.
+        unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut now) };
+        u32::try_from(now.tv_sec).unwrap_or(u32::MAX)
+    }
+
+    fn backends(&self) -> Result<BTreeMap<u32, Backend>, Error> {
+        let mut found = BTreeMap::new();
+        walk(self.backends.as_fd(), maps::BACKENDS, |id: &u32, backend: &Backend| {
+            if *backend != Backend::default() {
+                found.insert(*id, *backend);
+            }
+        })?;
+        Ok(found)
+    }
+
+    fn set_backend(&mut self, id: u32, backend: &Backend) -> Result<(), Error> {
+        write(&self.backends, maps::BACKENDS, &id, std::slice::from_ref(backend))
+    }
+
+    fn clear_counter(&mut self, id: u32) -> Result<(), Error> {
+        let cpus =
+            aya::util::nr_cpus().map_err(|(path, error)| pins::failed(&format!("read {path}"), &error))?;
+        write(&self.forwarded, maps::FORWARDED, &id, &vec![Counter::default(); cpus])
+    }
+
+    fn targets_down(&self) -> Result<Vec<u32>, Error> {
+        let mut down = Vec::new();
+        walk(self.liveness.as_fd(), maps::LIVENESS, |target: &u32, state: &u32| {
+            if *state != TARGET_UP {
+                down.push(*target);
+            }
+        })?;
+        Ok(down)
+    }
+
+    fn liveness(&self) -> Liveness {
+        let map = Arc::clone(&self.liveness);
+        Liveness::new(move |target, up| {
+            write(&*map, maps::LIVENESS, &target, &[if up { TARGET_UP } else { TARGET_DOWN }])
+        })
+    }
+
+    fn tx_ports(&self) -> Result<BTreeMap<u32, u32>, Error> {
+        let mut found = BTreeMap::new();
+        for port in 0..maps::MAX_TX_PORTS {
+            // Interface and program. An empty entry is not found.
+            let mut value = [0u32; 2];
+            let there = sys::map_lookup(self.tx_ports.as_fd(), &port, &mut value)
+                .map_err(|error| pins::failed("read the map TX_PORTS", &error))?;
+            if there && value[0] != 0 {
+                found.insert(port, value[0]);
+            }
+        }
+        Ok(found)
+    }
+
+    fn set_tx_port(&mut self, port: u32, ifindex: Option<u32>) -> Result<(), Error> {
+        match ifindex {
+            Some(ifindex) => write(&self.tx_ports, maps::TX_PORTS, &port, &[ifindex, 0]),
+            None => sys::map_delete(self.tx_ports.as_fd(), &port)
+                .map_err(|error| pins::failed("write the map TX_PORTS", &error)),
+        }
+    }
+
+    fn slot_tables(&mut self) -> Result<BTreeMap<u32, u8>, Error> {
+        self.inner.slot_tables()
+    }
+
+    fn read_slots(&self, service: u32) -> Result<Option<Slots>, Error> {
+        self.inner.read_slots(service)
+    }
+
+    fn publish_slots(&mut self, service: u32, class: u8, slots: &Slots) -> Result<(), Error> {
+        self.inner.publish_slots(service, class, slots)
+    }
+
+    fn remove_slots(&mut self, service: u32, class: u8) -> Result<(), Error> {
+        self.inner.remove_slots(service, class)
+    }
+
+    fn services(&self) -> Result<ServiceTables, Error> {
+        self.inner.services()
+    }
+
+    fn publish_services_v4(&mut self, table: Box<ServiceTableV4>) -> Result<(), Error> {
+        self.inner.publish_services_v4(&table)
+    }
+
+    fn publish_services_v6(&mut self, table: Box<ServiceTableV6>) -> Result<(), Error> {
+        self.inner.publish_services_v6(&table)
+    }
+
+    fn retain_flows(&mut self, keep: &mut dyn FnMut(&FlowKey, &FlowEntry) -> bool) -> Result<(), Error> {
+        let mut gone = Vec::new();
+        walk(self.flows.as_fd(), maps::FLOWS, |key: &FlowKey, entry: &FlowEntry| {
+            if !keep(key, entry) {
+                gone.push(*key);
+            }
+        })?;
+        for key in gone {
+            sys::map_delete(self.flows.as_fd(), &key)
+                .map_err(|error| pins::failed("write the map FLOWS", &error))?;
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, ifname: &str, mode: AttachMode) -> Result<Attached, Error> {
+        attach::attach(self.program.as_fd(), &self.pins.links(), ifname, mode)
+    }
+
+    fn detach(&mut self, ifname: &str) -> Result<(), Error> {
+        attach::detach(&self.pins.links(), ifname)
+    }
+
+    fn attached(&self) -> Vec<Attached> {
+        attach::list(&self.pins.links()).unwrap_or_default()
+    }
+}

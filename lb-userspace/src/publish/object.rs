@@ -1,0 +1,128 @@
+//! The BPF objects, and loading one.
+
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use aya::{Ebpf, EbpfError, EbpfLoader, programs::Xdp};
+use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_DEVMAP;
+
+use super::{pins::Pins, sys::Shape};
+use crate::error::{Error, Kind};
+
+/// A BPF object that is part of this binary.
+pub(crate) struct Object {
+    pub bytes: &'static [u8],
+    /// The maps that are pinned; all others belong to one load.
+    pub maps: &'static [&'static str],
+    /// Name of its XDP program.
+    pub program: &'static str,
+}
+
+/// Oldest kernel that has all that is used: XDP links came last.
+const OLDEST_KERNEL: (u32, u32) = (5, 9);
+
+impl Object {
+    /// The shapes that the maps must have.
+    pub(crate) fn shapes(&self) -> Result<HashMap<&'static str, Shape>, Error> {
+        let object = aya_obj::Object::parse(self.bytes)
+            .map_err(|error| Error::failed(format!("the built-in BPF object is damaged: {error}")))?;
+        let shape = |name: &&'static str| {
+            let map = object
+                .maps
+                .get(*name)
+                .ok_or_else(|| Error::failed(format!("the built-in BPF object has no map {name}")))?;
+            let shape = Shape {
+                kind: map.map_type(),
+                key_size: map.key_size(),
+                value_size: map.value_size(),
+                max_entries: map.max_entries(),
+                flags: map.map_flags(),
+            };
+            Ok((*name, shape.comparable()))
+        };
+        self.maps.iter().map(shape).collect()
+    }
+
+    /// Loads the object: maps that are pinned are used, the others made and pinned. The program is loaded, not
+    /// attached.
+    pub(crate) fn load(&self, pins: &Pins, globals: &[(&str, &[u8])]) -> Result<(Ebpf, OwnedFd), Error> {
+        let mut loader = EbpfLoader::new();
+        for (name, value) in globals {
+            loader.override_global(name, *value, true);
+        }
+        for name in self.maps {
+            loader.map_pin_path(name, pins.map(name));
+        }
+        let mut ebpf = loader.load(self.bytes).map_err(|error| cannot_load(&error))?;
+        let program = self.load_program(&mut ebpf)?;
+        Ok((ebpf, program))
+    }
+
+    fn load_program(&self, ebpf: &mut Ebpf) -> Result<OwnedFd, Error> {
+        let program = ebpf.program_mut(self.program).ok_or_else(|| {
+            Error::failed(format!("the built-in BPF object has no program {}", self.program))
+        })?;
+        let program: &mut Xdp = program.try_into().map_err(|error| cannot_load(&EbpfError::from(error)))?;
+        program.load().map_err(|error| cannot_load(&error.into()))?;
+        let fd = program.fd().map_err(|error| cannot_load(&error.into()))?;
+        fd.as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| Error::failed(format!("keep the program {}: {error}", self.program)))
+    }
+}
+
+impl Shape {
+    /// Without what the kernel sets by itself.
+    pub(crate) fn comparable(self) -> Self {
+        if self.kind == BPF_MAP_TYPE_DEVMAP as u32 {
+            return Self { value_size: 0, flags: 0, ..self };
+        }
+        self
+    }
+}
+
+/// Why loading failed: no rights, a kernel that is too old, or what the kernel said.
+fn cannot_load(error: &EbpfError) -> Error {
+    let text = chain(error);
+    if text.contains("Operation not permitted")
+        || text.contains("Permission denied") && !text.contains("verifier")
+    {
+        return Error::new(
+            Kind::Permission,
+            format!(
+                "load the packet path: {text}; run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+            ),
+        );
+    }
+    match kernel_release() {
+        Some((release, version)) if version < OLDEST_KERNEL => Error::failed(format!(
+            "load the packet path: {text}; this kernel is {release}, lb needs {}.{} or newer (XDP links)",
+            OLDEST_KERNEL.0, OLDEST_KERNEL.1
+        )),
+        _ => Error::failed(format!("load the packet path: {text}")),
+    }
+}
+
+/// An error with all its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Release of the running kernel, and its version.
+fn kernel_release() -> Option<(String, (u32, u32))> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?.trim().to_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    let version = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    Some((release, version))
+}

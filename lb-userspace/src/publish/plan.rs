@@ -1,0 +1,126 @@
+//! What the tables should hold, worked out from a snapshot: pure functions.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use lb_common::{
+    addr::{FAMILY_V4, FAMILY_V6, from_v4},
+    maglev,
+    maps::{MAX_BACKENDS, MAX_TX_PORTS},
+    service::{KeyV4, KeyV6, MAX_SERVICES, Service},
+    slot::SIZES,
+};
+
+use crate::{
+    desired::model::{Protocol, Vip},
+    error::Error,
+    table::{
+        snapshot::{Member, ServiceInput, Snapshot},
+        transition::{self, Slots},
+    },
+};
+
+/// What the service tables hold: IPv4 and IPv6.
+pub(crate) type Entries = [BTreeMap<Vip, Service>; 2];
+
+/// The slot table that a service should have, given the one that it has.
+pub(crate) fn next_slots(
+    seed: u64,
+    current: Option<&Slots>,
+    input: &ServiceInput,
+    snapshot: &Snapshot,
+) -> Result<Slots, Error> {
+    let members: Vec<maglev::Member> = input.members.iter().map(maglev_member).collect();
+    let owners = maglev::build(seed, SIZES[usize::from(input.class)], &members)
+        .map_err(|error| Error::invalid(format!("service {}: {error}", input.vip)))?;
+    let alive = |id: u32| {
+        let backend = snapshot.backends.get(&id);
+        backend.is_some_and(|backend| snapshot.targets.get(&backend.target).copied().unwrap_or(true))
+    };
+    Ok(match current {
+        Some(current) => transition::change(current, &owners, alive),
+        None => Slots::steady(&owners),
+    })
+}
+
+fn maglev_member(member: &Member) -> maglev::Member {
+    let (address, family) = match member.address {
+        IpAddr::V4(v4) => (from_v4(v4.octets()), FAMILY_V4),
+        IpAddr::V6(v6) => (v6.octets(), FAMILY_V6),
+    };
+    maglev::Member { id: member.id, address, family, weight: member.weight }
+}
+
+/// What the service tables should hold: IPv4 and IPv6.
+pub(crate) fn service_entries(snapshot: &Snapshot) -> Entries {
+    let mut entries = [BTreeMap::new(), BTreeMap::new()];
+    for (id, input) in &snapshot.services {
+        let service = Service { id: *id, mode: input.mode, class: input.class, flags: input.flags };
+        entries[usize::from(input.vip.address.is_ipv6())].insert(input.vip, service);
+    }
+    entries
+}
+
+/// Services of both families by their keys.
+type Keys = (Vec<(KeyV4, Service)>, Vec<(KeyV6, Service)>);
+
+/// The entries with the keys of the tables.
+pub(crate) fn keys(entries: &Entries) -> Keys {
+    let mut keys = Keys::default();
+    for (vip, service) in entries.iter().flatten() {
+        let (port, protocol) = (vip.port.to_be_bytes(), protocol(vip.protocol));
+        match vip.address {
+            IpAddr::V4(v4) => keys.0.push((KeyV4::new(v4.octets(), port, protocol), *service)),
+            IpAddr::V6(v6) => {
+                let both = u128::from_le_bytes(v6.octets());
+                keys.1.push((KeyV6::new([both as u64, (both >> 64) as u64], port, protocol), *service));
+            }
+        }
+    }
+    keys
+}
+
+/// IP protocol number.
+const fn protocol(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+    }
+}
+
+/// Whether everything in a snapshot has a place, so that nothing is written of one that has not.
+pub(crate) fn check(snapshot: &Snapshot) -> Result<(), Error> {
+    let within = |what: &str, last: Option<&u32>, limit: u32| match last {
+        Some(id) if *id >= limit => {
+            Err(Error::invalid(format!("{what} {id} is beyond the map, which holds {limit}")))
+        }
+        _ => Ok(()),
+    };
+    within("backend", snapshot.backends.keys().last(), MAX_BACKENDS)?;
+    within("target", snapshot.targets.keys().last(), MAX_BACKENDS)?;
+    within("service", snapshot.services.keys().last(), MAX_SERVICES)?;
+    within("egress interface", snapshot.tx_ports.keys().last(), MAX_TX_PORTS)?;
+    let mut vips = BTreeSet::new();
+    for input in snapshot.services.values() {
+        let of = |what: String| Error::invalid(format!("service {}: {what}", input.vip));
+        let size = SIZES
+            .get(usize::from(input.class))
+            .ok_or_else(|| of(format!("no table class {}", input.class)))?;
+        if input.members.len() > *size {
+            return Err(of(format!(
+                "{} backends do not fit in a table of {size} slots; choose a larger --table-size",
+                input.members.len()
+            )));
+        }
+        let addresses: BTreeSet<IpAddr> = input.members.iter().map(|member| member.address).collect();
+        if addresses.len() < input.members.len() {
+            return Err(of("a backend address is there twice".to_owned()));
+        }
+        if !vips.insert(input.vip) {
+            return Err(Error::conflict(format!("two services have the address {}", input.vip)));
+        }
+    }
+    Ok(())
+}
