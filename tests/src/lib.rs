@@ -1,10 +1,14 @@
 //! The harness: networks, traffic, the agent and the packet path under test.
 
+pub mod agent;
 pub mod bpffs;
+pub mod client;
 pub mod link;
 pub mod netns;
 pub mod ping;
+pub mod server;
 pub mod topology;
+pub mod traffic;
 pub mod unique;
 pub mod wait;
 mod xdp_pass;

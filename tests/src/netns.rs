@@ -69,6 +69,15 @@ impl Netns {
         }
     }
 
+    /// Runs a future to its end on a thread inside the namespace.
+    pub fn block_on<F: Future>(&self, make: impl FnOnce() -> F + Send) -> Result<F::Output>
+    where
+        F::Output: Send,
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        self.enter(move || runtime.block_on(make()))
+    }
+
     /// Starts a thread that lives inside the namespace. It ends at once, with the error, if it can't enter.
     pub fn spawn<T: Send + 'static>(
         &self,

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::OwnedFd,
+    sync::Arc,
 };
 
 use anyhow::Result;
@@ -41,7 +42,7 @@ pub struct Topology {
     /// Where requests come from.
     pub client: Netns,
     /// Where `lb` runs.
-    pub lb: Netns,
+    pub lb: Arc<Netns>,
     /// Where requests go.
     pub backends: Vec<Backend>,
     // Links before namespaces would do as well: the kernel drops a link with its interface.
@@ -81,7 +82,7 @@ impl Topology {
             })
             .collect::<Result<Vec<_>>>()?;
         let program = xdp_pass::attach((&switch, "lb"))?;
-        Ok(Self { client, lb, backends, _programs: vec![program], _switch: Some(switch) })
+        Ok(Self { client, lb: Arc::new(lb), backends, _programs: vec![program], _switch: Some(switch) })
     }
 
     /// The balancer between the client and the backends, each on a link of its own: packets leave on another interface
@@ -116,7 +117,7 @@ impl Topology {
                 Ok(Backend { netns, v4: Ipv4Addr::new(10, 2, net, 2), v6 })
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self { client, lb, backends, _programs: Vec::new(), _switch: None })
+        Ok(Self { client, lb: Arc::new(lb), backends, _programs: Vec::new(), _switch: None })
     }
 }
 
@@ -148,6 +149,8 @@ fn segment(v4: Ipv4Addr, v6: Ipv6Addr, client4: &str, client6: &str) -> Vec<Stri
 }
 
 fn set_up_client(client: &Netns) -> Result<()> {
+    // A route makes the addresses of a prefix local; IPv6 wants this as well before one can be bound to.
+    client.sysctl("net/ipv6/ip_nonlocal_bind", "1")?;
     client.ip(&[
         // What the client sends must fit into a tunnel.
         format!("link set {INTERFACE} mtu 1500"),

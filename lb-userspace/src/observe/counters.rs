@@ -1,0 +1,83 @@
+//! The counters of the packet path, summed over the CPUs.
+
+use std::{fmt, path::Path};
+
+use aya::{
+    Pod,
+    maps::{Array, Map, MapData, MapError, PerCpuArray},
+};
+use lb_common::{
+    abi::{ABI_VERSION, Meta},
+    maps::{FORWARDED, META, REASONS},
+    stats::Counter,
+    verdict::Reason,
+};
+
+use super::{root, unreadable};
+use crate::error::Error;
+
+/// The pinned counters.
+pub struct Counters {
+    forwarded: PerCpuArray<MapData, Counter>,
+    reasons: PerCpuArray<MapData, Counter>,
+    meta: Meta,
+}
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counters").field("meta", &self.meta).finish_non_exhaustive()
+    }
+}
+
+impl Counters {
+    /// Opens the counters pinned below `pin_dir`.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::NotFound`] if nothing is pinned there, `Permission` without the right to look, `Conflict` if
+    /// the pins are of another version of `lb`.
+    pub fn open(pin_dir: &Path) -> Result<Self, Error> {
+        let root = root(pin_dir);
+        let meta = read_meta(&root.join(META))?;
+        if meta.abi_version != ABI_VERSION {
+            return Err(Error::conflict(format!(
+                "the pins in {} are of version {}, this lb reads version {ABI_VERSION}; use the lb that made them",
+                root.display(),
+                meta.abi_version
+            )));
+        }
+        Ok(Self { forwarded: per_cpu(&root.join(FORWARDED))?, reasons: per_cpu(&root.join(REASONS))?, meta })
+    }
+
+    /// What the pins say of themselves: version and seed.
+    pub const fn meta(&self) -> Meta {
+        self.meta
+    }
+
+    /// What was forwarded to a backend, since its id was first used. Zero for an id that no backend can have.
+    pub fn forwarded(&self, backend_id: u32) -> Counter {
+        sum(&self.forwarded, backend_id)
+    }
+
+    /// What was not forwarded, by reason, in the order of [`Reason::ALL`].
+    pub fn reasons(&self) -> Vec<(Reason, Counter)> {
+        Reason::ALL.into_iter().map(|reason| (reason, sum(&self.reasons, reason as u32))).collect()
+    }
+}
+
+fn sum(map: &PerCpuArray<MapData, Counter>, index: u32) -> Counter {
+    // The map is an array: a lookup fails for an index beyond its end only.
+    map.get(&index, 0).map(|counters| counters.iter().copied().sum()).unwrap_or_default()
+}
+
+fn read_meta(path: &Path) -> Result<Meta, Error> {
+    let read = || -> Result<Meta, MapError> {
+        let map = Array::try_from(Map::from_map_data(MapData::from_pin(path)?)?)?;
+        map.get(&0, 0)
+    };
+    read().map_err(|error| unreadable(path, &error))
+}
+
+fn per_cpu<V: Pod>(path: &Path) -> Result<PerCpuArray<MapData, V>, Error> {
+    let open = || PerCpuArray::try_from(Map::from_map_data(MapData::from_pin(path)?)?);
+    open().map_err(|error| unreadable(path, &error))
+}
