@@ -1,1 +1,348 @@
 //! The publisher against a data plane in memory.
+
+use std::{net::IpAddr, time::Duration};
+
+use lb_common::{
+    backend::BACKEND_PRESENT,
+    flow::{FlowEntry, FlowKey},
+    hash::slot_index,
+    maps::MAX_BACKENDS,
+    mode,
+    slot::{CLASS_SMALL, CLASS_TINY, SIZE_TINY},
+};
+
+use super::*;
+use crate::{error::Kind, publish::fake::Fake, table::snapshot::Member};
+
+const SEED: u64 = 7;
+
+fn options() -> Options {
+    Options::new("/nowhere", SEED)
+}
+
+fn open(fake: &Fake) -> Publisher<Fake> {
+    Publisher::with(fake.clone(), &options()).unwrap()
+}
+
+/// One service, id 1, of these backends; a backend's target has its number.
+fn snapshot(members: &[u32]) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    for id in members {
+        let backend = Backend { flags: BACKEND_PRESENT, target: *id, ..Backend::default() };
+        snapshot.backends.insert(*id, backend);
+        snapshot.targets.insert(*id, true);
+    }
+    snapshot.tx_ports.insert(1, 2);
+    let input = ServiceInput {
+        vip: "192.0.2.1:80/tcp".parse().unwrap(),
+        mode: mode::L2,
+        class: CLASS_TINY,
+        flags: 0,
+        members: members.iter().map(|id| member(*id)).collect(),
+    };
+    snapshot.services.insert(1, input);
+    snapshot
+}
+
+fn member(id: u32) -> Member {
+    Member { id, address: IpAddr::from([10, 0, 0, id as u8]), weight: 1 }
+}
+
+/// Takes a backend out of rotation; it still serves what it has.
+fn drain(snapshot: &mut Snapshot, id: u32) {
+    let input = snapshot.services.get_mut(&1).unwrap();
+    input.members.retain(|member| member.id != id);
+}
+
+fn writes(fake: &Fake) -> Vec<String> {
+    std::mem::take(&mut fake.state().writes)
+}
+
+fn slots(fake: &Fake) -> Slots {
+    fake.state().slots[&(1, CLASS_TINY)].clone()
+}
+
+fn pass(fake: &Fake, publisher: &mut Publisher<Fake>, seconds: u32) {
+    fake.state().now_s += seconds;
+    publisher.tick().unwrap();
+}
+
+#[test]
+fn everything_is_there_before_what_refers_to_it() {
+    let fake = Fake::default();
+    let applied = open(&fake).apply(&snapshot(&[1, 2])).unwrap();
+    assert_eq!(writes(&fake), ["tx port 1", "backend 1", "backend 2", "slots 1", "services v4"]);
+    let expected =
+        Applied { tx_ports: 1, backends: 2, slot_tables: 1, service_tables: 1, ..Applied::default() };
+    assert_eq!(applied, expected);
+    assert_eq!(slots(&fake).counts().steady, SIZE_TINY as u32);
+}
+
+#[test]
+fn everything_goes_after_what_refers_to_it() {
+    let fake = Fake::default();
+    let mut publisher = open(&fake);
+    publisher.apply(&snapshot(&[1, 2])).unwrap();
+    writes(&fake);
+    publisher.apply(&Snapshot::default()).unwrap();
+    let expected =
+        ["services v4", "remove slots 1 of class 0", "vacate backend 1", "vacate backend 2", "tx port 1"];
+    assert_eq!(writes(&fake)[..5], expected);
+    assert_eq!(publisher.slot_states(1), None);
+}
+
+#[test]
+fn the_same_again_writes_nothing() {
+    let fake = Fake::default();
+    let mut publisher = open(&fake);
+    publisher.apply(&snapshot(&[1, 2])).unwrap();
+    writes(&fake);
+    assert_eq!(publisher.apply(&snapshot(&[1, 2])).unwrap(), Applied::default());
+    assert_eq!(writes(&fake), [""; 0]);
+}
+
+#[test]
+fn a_take_over_of_what_is_right_writes_nothing() {
+    let fake = Fake::default();
+    let mut with_dead = snapshot(&[1, 2, 3]);
+    with_dead.targets.insert(3, false);
+    drain(&mut with_dead, 3);
+    let mut first = open(&fake);
+    first.apply(&with_dead).unwrap();
+    let before = slots(&fake);
+    writes(&fake);
+    let mut second = open(&fake);
+    assert_eq!(second.known_liveness(), BTreeMap::from([(3, false)]));
+    assert_eq!(second.apply(&with_dead).unwrap(), Applied::default());
+    assert_eq!(writes(&fake), [""; 0]);
+    assert_eq!(slots(&fake), before);
+}
+
+#[test]
+fn a_take_over_repairs_what_differs_and_keeps_transitions() {
+    let fake = Fake::default();
+    let mut wanted = snapshot(&[1, 2]);
+    let mut first = open(&fake);
+    first.apply(&wanted).unwrap();
+    drain(&mut wanted, 2);
+    first.apply(&wanted).unwrap();
+    let moving = slots(&fake).counts().moving;
+    assert!(moving > 0);
+    fake.state().backends.remove(&1);
+    fake.state().backends.insert(9, Backend { target: 9, ..Backend::default() });
+    writes(&fake);
+    let mut second = open(&fake);
+    second.apply(&wanted).unwrap();
+    assert_eq!(writes(&fake), ["backend 1", "vacate backend 9"]);
+    assert_eq!(second.slot_states(1).unwrap().moving, moving);
+    // The quiet period begins anew: since when the slots move is not known.
+    pass(&fake, &mut second, 299);
+    assert_eq!(slots(&fake).counts().moving, moving);
+    pass(&fake, &mut second, 5);
+    assert_eq!(slots(&fake).counts().moving, 0);
+}
+
+#[test]
+fn each_failure_is_made_good_by_the_next_call() {
+    let complete = Fake::default();
+    open(&complete).apply(&snapshot(&[1, 2])).unwrap();
+    let mut steps = 0;
+    loop {
+        let fake = Fake::default();
+        let mut publisher = open(&fake);
+        publisher.apply(&snapshot(&[2, 3])).unwrap();
+        fake.state().writes_left = Some(steps);
+        let done = publisher.apply(&snapshot(&[1, 2])).is_ok();
+        fake.state().writes_left = None;
+        publisher.apply(&snapshot(&[1, 2])).unwrap();
+        assert_eq!(fake.state().backends, complete.state().backends, "after {steps} writes");
+        let owners: Vec<u32> = slots(&complete).curs().map(lb_common::slot::Slot::backend).collect();
+        assert!(slots(&fake).have_owners(&owners), "after {steps} writes");
+        if done {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 2, "{steps}");
+}
+
+#[test]
+fn a_drained_backend_keeps_its_connections_for_a_quiet_period() {
+    let fake = Fake::default();
+    let mut publisher = open(&fake);
+    let mut wanted = snapshot(&[1, 2]);
+    publisher.apply(&wanted).unwrap();
+    let before = slots(&fake);
+    drain(&mut wanted, 2);
+    publisher.apply(&wanted).unwrap();
+    let after = slots(&fake);
+    for index in 0..SIZE_TINY {
+        assert_eq!(after.cur(index).backend(), 1);
+        assert_eq!(after.prev(index), before.cur(index).backend());
+    }
+    let moved = before.curs().filter(|cur| cur.backend() == 2).count() as u32;
+    let states = SlotStates { steady: SIZE_TINY as u32 - moved, moving: moved, ..SlotStates::default() };
+    assert_eq!(publisher.slot_states(1), Some(states));
+    pass(&fake, &mut publisher, 299);
+    assert_eq!(publisher.slot_states(1), Some(states));
+    pass(&fake, &mut publisher, 5);
+    assert_eq!(slots(&fake), Slots::steady(&[1; SIZE_TINY]));
+}
+
+/// A client whose slot belongs to a backend.
+fn flow_of(slots: &Slots, backend: u32) -> FlowKey {
+    (1u16..)
+        .map(|port| FlowKey {
+            source_port: port.to_be_bytes(),
+            protocol: 6,
+            family: lb_common::addr::FAMILY_V4,
+            ..FlowKey::default()
+        })
+        .find(|key| slots.cur(slot_index(key.hash(SEED), slots.size())).backend() == backend)
+        .unwrap()
+}
+
+#[test]
+fn a_slot_rests_when_its_last_exception_is_gone() {
+    let fake = Fake::default();
+    let mut publisher = open(&fake);
+    let mut wanted = snapshot(&[1, 2]);
+    publisher.apply(&wanted).unwrap();
+    let key = flow_of(&slots(&fake), 2);
+    drain(&mut wanted, 2);
+    publisher.apply(&wanted).unwrap();
+    let see = |now_s| FlowEntry { backend: 2, service: 1, last_seen_s: now_s, flags: 0 };
+    fake.state().flows.insert(key, see(299));
+    pass(&fake, &mut publisher, 305);
+    let states = publisher.slot_states(1).unwrap();
+    assert_eq!((states.moving, states.settled, states.tracked_flows), (0, 1, 1));
+    assert_eq!(publisher.tracked_flows(2), 1);
+    // It idles, and is forgotten.
+    pass(&fake, &mut publisher, 305);
+    let states = publisher.slot_states(1).unwrap();
+    assert_eq!((states.settled, states.tracked_flows, states.steady), (0, 0, SIZE_TINY as u32));
+    assert!(fake.state().flows.is_empty());
+}
+
+#[test]
+fn a_later_change_does_not_shorten_the_quiet_period_of_its_slots() {
+    let fake = Fake::default();
+    let mut publisher = open(&fake);
+    let mut wanted = snapshot(&[1, 2, 3]);
+    publisher.apply(&wanted).unwrap();
+    drain(&mut wanted, 3);
+    publisher.apply(&wanted).unwrap();
+    pass(&fake, &mut publisher, 200);
+    drain(&mut wanted, 2);
+    publisher.apply(&wanted).unwrap();
+    pass(&fake, &mut publisher, 105);
+    let after = slots(&fake);
+    // What belonged to 3 has moved long enough, what belonged to 2 has not.
+    assert!(after.counts().moving > 0);
+    for index in 0..SIZE_TINY {
+        assert!(!after.cur(index).is_moving() || after.prev(index) == 2);
+    }
+    pass(&fake, &mut publisher, 200);
+    assert_eq!(slots(&fake), Slots::steady(&[1; SIZE_TINY]));
+}
+
+#[test]
+fn nothing_is_kept_of_a_dead_backend() {
+    let fake = Fake::default();
+    let mut publisher = open(&fake);
+    let mut wanted = snapshot(&[1, 2]);
+    publisher.apply(&wanted).unwrap();
+    wanted.targets.insert(2, false);
+    drain(&mut wanted, 2);
+    publisher.apply(&wanted).unwrap();
+    assert_eq!(slots(&fake), Slots::steady(&[1; SIZE_TINY]));
+    assert_eq!(fake.state().down, BTreeSet::from([2]));
+}
+
+#[test]
+fn an_older_snapshot_does_not_revive_a_target() {
+    let fake = Fake::default();
+    let mut publisher = open(&fake);
+    publisher.apply(&snapshot(&[1, 2])).unwrap();
+    publisher.liveness().set(2, false).unwrap();
+    let mut on_its_way = snapshot(&[1, 2]);
+    drain(&mut on_its_way, 1);
+    publisher.apply(&on_its_way).unwrap();
+    assert_eq!(fake.state().down, BTreeSet::from([2]));
+}
+
+#[test]
+fn flows_of_removed_backends_are_forgotten() {
+    let fake = Fake::default();
+    let mut publisher = open(&fake);
+    let mut wanted = snapshot(&[1, 2, 3]);
+    publisher.apply(&wanted).unwrap();
+    drain(&mut wanted, 2);
+    publisher.apply(&wanted).unwrap();
+    for (port, backend) in [(1u16, 1), (2, 2)] {
+        let key = FlowKey { source_port: port.to_be_bytes(), protocol: 6, ..FlowKey::default() };
+        fake.state().flows.insert(key, FlowEntry { backend, service: 1, last_seen_s: 0, flags: 0 });
+    }
+    wanted.backends.remove(&2);
+    publisher.apply(&wanted).unwrap();
+    assert!(fake.state().flows.values().all(|entry| entry.backend != 2));
+    assert!(!fake.state().backends.contains_key(&2));
+}
+
+#[test]
+fn a_service_without_backends_has_vacant_slots() {
+    let fake = Fake::default();
+    open(&fake).apply(&snapshot(&[])).unwrap();
+    assert_eq!(slots(&fake), Slots::steady(&[0; SIZE_TINY]));
+}
+
+#[test]
+fn another_table_size_leaves_the_former_table_until_nothing_names_it() {
+    let fake = Fake::default();
+    let mut publisher = open(&fake);
+    let mut wanted = snapshot(&[1, 2]);
+    publisher.apply(&wanted).unwrap();
+    writes(&fake);
+    wanted.services.get_mut(&1).unwrap().class = CLASS_SMALL;
+    publisher.apply(&wanted).unwrap();
+    assert_eq!(writes(&fake), ["slots 1", "services v4", "remove slots 1 of class 0"]);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_nothing_is_written() {
+    let fake = Fake::default();
+    let mut publisher = open(&fake);
+    let with = |change: &dyn Fn(&mut Snapshot)| {
+        let mut wanted = snapshot(&[1, 2]);
+        change(&mut wanted);
+        wanted
+    };
+    let many = |s: &mut Snapshot| {
+        let members = (1..=1022)
+            .map(|n| Member { address: IpAddr::from([10, 0, (n >> 8) as u8, n as u8]), ..member(n) });
+        s.services.get_mut(&1).unwrap().members = members.collect();
+    };
+    let twice = |s: &mut Snapshot| s.services.get_mut(&1).unwrap().members.push(member(1));
+    let vip_twice = |s: &mut Snapshot| drop(s.services.insert(2, s.services[&1].clone()));
+    let beyond = |s: &mut Snapshot| s.backends.extend([(MAX_BACKENDS, Backend::default())]);
+    for (wanted, kind) in [
+        (with(&many), Kind::InvalidConfiguration),
+        (with(&twice), Kind::InvalidConfiguration),
+        (with(&vip_twice), Kind::Conflict),
+        (with(&beyond), Kind::InvalidConfiguration),
+    ] {
+        assert_eq!(publisher.apply(&wanted).unwrap_err().kind, kind);
+        assert_eq!(writes(&fake), [""; 0]);
+    }
+}
+
+#[test]
+fn a_tick_does_nothing_at_rest() {
+    let fake = Fake::default();
+    let mut publisher = open(&fake);
+    publisher.apply(&snapshot(&[1, 2])).unwrap();
+    publisher.tick().unwrap();
+    writes(&fake);
+    pass(&fake, &mut publisher, Duration::from_secs(3600).as_secs() as u32);
+    assert_eq!(writes(&fake), [""; 0]);
+}
