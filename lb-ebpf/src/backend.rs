@@ -1,0 +1,61 @@
+//! Backends and whether they are up.
+
+use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_map};
+use lb_common::{
+    backend::{BACKEND_PRESENT, BACKEND_RESOLVED, Backend, TARGET_UP},
+    hash,
+    maps::MAX_BACKENDS,
+    verdict::Reason,
+};
+
+use crate::slot::Table;
+
+// Memory that can be mapped begins at a page, so that each entry is one cache line and not parts of two.
+#[btf_map]
+static BACKENDS: Array<Backend, { MAX_BACKENDS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+#[btf_map]
+static LIVENESS: Array<u32, { MAX_BACKENDS as usize }> = Array::new();
+
+/// Slots that are tried for a flow whose backend is down. With one of two backends down, 1 of 256 flows finds none
+/// and is dropped, until the agent has published a table without the dead one.
+const PROBES: u32 = 8;
+
+/// A backend that takes traffic, and its id.
+pub type Chosen = (u32, &'static Backend);
+
+/// The backend of an id; none if it is down.
+///
+/// # Errors
+/// The reason why no packet can be sent to it although it is not known to be down.
+#[inline(always)]
+pub fn get(id: u32) -> Result<Option<Chosen>, Reason> {
+    let vacant = if id == 0 { Reason::NoBackend } else { Reason::BackendMissing };
+    let backend = BACKENDS.get(id).ok_or(vacant)?;
+    if backend.flags & BACKEND_PRESENT == 0 {
+        return Err(vacant);
+    }
+    if LIVENESS.get(backend.target).is_none_or(|state| *state != TARGET_UP) {
+        return Ok(None);
+    }
+    // Asked last: the neighbour of a dead host is unresolved as well, and its flows should find another backend.
+    if backend.flags & BACKEND_RESOLVED == 0 {
+        return Err(Reason::NextHopUnresolved);
+    }
+    Ok(Some((id, backend)))
+}
+
+/// The owner of the first slot along the flow's probe sequence that is up.
+///
+/// # Errors
+/// [`Reason::NoBackend`] if none of a few is.
+#[inline(always)]
+pub fn probe(table: &Table, slot_hash: u64) -> Result<Chosen, Reason> {
+    for attempt in 1..=PROBES {
+        let slot = table.slot(hash::probe(slot_hash, attempt));
+        if let Ok(Some(chosen)) = get(slot.backend()) {
+            return Ok(chosen);
+        }
+    }
+    Err(Reason::NoBackend)
+}

@@ -1,0 +1,34 @@
+//! The balancer's XDP program: turns the pipeline's verdict into an action, and nothing else.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![expect(missing_docs, reason = "the `xdp` attribute makes an undocumented function of its own")]
+
+mod pipeline;
+mod service;
+mod slot;
+mod transition;
+mod flow;
+mod backend;
+mod redirect;
+mod forward;
+mod stats;
+mod reasons;
+mod trace;
+
+use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use lb_ebpf::{bpf_object, packet::frame_len};
+
+/// Entry point.
+#[xdp]
+pub fn lb(ctx: XdpContext) -> u32 {
+    match pipeline::run(&ctx) {
+        Ok(action) => action,
+        Err(reason) => {
+            let bytes = frame_len(&ctx);
+            reasons::count(reason, bytes);
+            trace::reason(&ctx, reason, bytes);
+            if reason.is_drop() { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+        }
+    }
+}
+
+bpf_object!();

@@ -1,0 +1,20 @@
+//! The way out: back through the interface the packet came in on, or through another.
+
+use aya_ebpf::{bindings::xdp_action, btf_maps::DevMap, macros::btf_map, programs::XdpContext};
+use lb_common::{backend::Backend, maps::MAX_TX_PORTS, verdict::Reason};
+
+#[btf_map]
+static TX_PORTS: DevMap<{ MAX_TX_PORTS as usize }> = DevMap::new();
+
+/// The action that sends a packet to the backend. Decided before the packet is changed, so that a missing interface
+/// leaves it as it is.
+///
+/// # Errors
+/// [`Reason::NoTxPort`] if the egress interface is not in the map.
+#[inline(always)]
+pub fn egress(ctx: &XdpContext, backend: &Backend) -> Result<u32, Reason> {
+    if backend.ifindex as usize == ctx.ingress_ifindex() {
+        return Ok(xdp_action::XDP_TX);
+    }
+    TX_PORTS.redirect(backend.tx_port, 0).map_err(|_fallback| Reason::NoTxPort)
+}
