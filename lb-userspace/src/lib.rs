@@ -9,6 +9,7 @@ pub mod desired;
 pub mod health;
 pub mod net;
 pub mod table;
+pub mod objects;
 pub mod publish;
 pub mod api;
 pub mod observe;
