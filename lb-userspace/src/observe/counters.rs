@@ -13,8 +13,8 @@ use lb_common::{
     verdict::Reason,
 };
 
-use super::{root, unreadable};
-use crate::error::Error;
+use super::unreadable;
+use crate::{error::Error, publish::pins::Pins};
 
 /// The pinned counters.
 pub struct Counters {
@@ -36,16 +36,16 @@ impl Counters {
     /// [`crate::error::Kind::NotFound`] if nothing is pinned there, `Permission` without the right to look, `Conflict` if
     /// the pins are of another version of `lb`.
     pub fn open(pin_dir: &Path) -> Result<Self, Error> {
-        let root = root(pin_dir);
-        let meta = read_meta(&root.join(META))?;
+        let pins = Pins::new(pin_dir);
+        let meta = read_meta(&pins.map(META))?;
         if meta.abi_version != ABI_VERSION {
             return Err(Error::conflict(format!(
                 "the pins in {} are of version {}, this lb reads version {ABI_VERSION}; use the lb that made them",
-                root.display(),
+                pins.root().display(),
                 meta.abi_version
             )));
         }
-        Ok(Self { forwarded: per_cpu(&root.join(FORWARDED))?, reasons: per_cpu(&root.join(REASONS))?, meta })
+        Ok(Self { forwarded: per_cpu(&pins.map(FORWARDED))?, reasons: per_cpu(&pins.map(REASONS))?, meta })
     }
 
     /// What the pins say of themselves: version and seed.

@@ -3,15 +3,14 @@
 use std::{
     collections::BTreeSet,
     fs,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
     path::Path,
 };
 
 use aya::maps::MapData;
 use serde::{Deserialize, Serialize};
 
-use super::root;
-use crate::error::Error;
+use crate::{error::Error, publish::pins::Pins};
 
 /// Directories deeper than this are none of ours.
 const MAX_DEPTH: usize = 3;
@@ -31,15 +30,16 @@ pub struct MapMemory {
 /// # Errors
 /// The pins can't be listed, for want of rights for example.
 pub fn map_memory(pin_dir: &Path) -> Result<Vec<MapMemory>, Error> {
-    let root = root(pin_dir);
+    let pins = Pins::new(pin_dir);
+    let root = pins.root();
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
-    walk(&root, &root, MAX_DEPTH, &mut |name, path| {
-        // Links and programs are pinned here as well; they are not opened as maps.
-        let Ok(map) = MapData::from_pin(path) else { return };
-        let Ok(info) = map.info() else { return };
-        if seen.insert(info.id()) {
-            let bytes = locked_bytes(map.fd().as_fd().as_raw_fd()).unwrap_or(0);
+    walk(root, root, MAX_DEPTH, &mut |name, path| {
+        // Links and programs are pinned here as well; aya opens them like maps, the kernel tells them apart.
+        let Ok(pinned) = MapData::from_pin(path) else { return };
+        if let Some((id, bytes)) = map_size(pinned.fd().as_fd())
+            && seen.insert(id)
+        {
             found.push(MapMemory { name: name.to_owned(), bytes });
         }
     })?;
@@ -67,8 +67,9 @@ fn walk(root: &Path, dir: &Path, depth: usize, found: &mut impl FnMut(&str, &Pat
     Ok(())
 }
 
-/// The kernel's own count, from what it shows of our file descriptor.
-fn locked_bytes(fd: i32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("memlock:")).and_then(|bytes| bytes.trim().parse().ok())
+/// Id and memory of a map, from what the kernel shows of our file descriptor; None if it is of no map.
+fn map_size(fd: BorrowedFd<'_>) -> Option<(u64, u64)> {
+    let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    Some((field("map_id:")?, field("memlock:")?))
 }

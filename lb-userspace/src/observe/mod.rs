@@ -3,23 +3,13 @@
 mod counters;
 mod memory;
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
 use aya::maps::MapError;
-
 pub use counters::Counters;
-use lb_common::abi::ABI_VERSION;
 pub use memory::{MapMemory, map_memory};
 
 use crate::error::{Error, Kind};
-
-/// Where the maps of this version are pinned.
-fn root(pin_dir: &Path) -> PathBuf {
-    pin_dir.join(ABI_VERSION.to_string())
-}
 
 /// A map that can't be opened or read, as an error for the user.
 fn unreadable(path: &Path, error: &MapError) -> Error {
