@@ -112,16 +112,15 @@ impl Route {
         Self::Path(path)
     }
 
-    /// What an error number means as an answer to a route lookup; None if it is no answer.
-    pub(super) fn from_error(errno: i32) -> Option<Self> {
-        let text = match errno {
-            libc::ENETUNREACH => "no route; add one with `ip route add`",
-            libc::EHOSTUNREACH => "its route says unreachable",
-            libc::EACCES => "its route says prohibited",
-            libc::EINVAL => "its route is a blackhole, or it is not a unicast address",
-            _ => return None,
-        };
-        Some(Self::None(text.into()))
+    /// What an error number means as the answer to a route lookup.
+    pub(super) fn from_error(errno: i32) -> Self {
+        Self::None(match errno {
+            libc::ENETUNREACH => "no route; add one with `ip route add`".into(),
+            libc::EHOSTUNREACH => "its route says unreachable".into(),
+            libc::EACCES => "its route says prohibited".into(),
+            libc::EINVAL => "its route is a blackhole, or it is not a unicast address".into(),
+            other => format!("looking up its route failed: {}", std::io::Error::from_raw_os_error(other)),
+        })
     }
 }
 
@@ -233,8 +232,9 @@ mod tests {
         for kind in [RouteType::BlackHole, RouteType::Broadcast, RouteType::Unicast, RouteType::Multicast] {
             assert!(matches!(route(kind, vec![]), Route::None(_)), "{kind:?}");
         }
-        assert!(matches!(Route::from_error(libc::ENETUNREACH), Some(Route::None(_))));
-        assert_eq!(Route::from_error(libc::ENOMEM), None);
+        for errno in [libc::ENETUNREACH, libc::EACCES, libc::ENOMEM] {
+            assert!(matches!(Route::from_error(errno), Route::None(_)), "{errno}");
+        }
     }
 
     #[test]

@@ -26,18 +26,21 @@ const DEBOUNCE: Duration = Duration::from_millis(3);
 const RESYNC: Duration = Duration::from_secs(30);
 /// While routes keep changing, looking all of them up takes at most one part in so many of the time.
 const ROUTES_SHARE: u32 = 10;
+/// Pause before a broken connection is made again.
+const RECONNECT: Duration = Duration::from_secs(1);
 
 /// Keeps `hops` true for `addresses`, until the sender of those is gone.
 ///
-/// After each change of `addresses`, `hops` holds an entry for every one of them and no other. Fails if netlink does; the caller
-/// starts it again.
+/// After each change of `addresses`, `hops` holds an entry for every one of them and no other. A connection that breaks later is
+/// made again, and the hops stay as they were meanwhile.
+///
+/// # Errors
+/// Netlink can't be used at all.
 pub async fn follow(
     addresses: watch::Receiver<BTreeSet<IpAddr>>,
     hops: watch::Sender<NextHops>,
 ) -> Result<(), Error> {
-    // Subscribed before anything is asked, so that no change falls between.
-    let messages = Messages::open()?;
-    let kernel = Kernel::open()?;
+    let (mut messages, kernel) = connect()?;
     let mut follower = Follower {
         addresses,
         hops,
@@ -46,7 +49,24 @@ pub async fn follow(
         pokes: Pokes::default(),
         todo: Todo::default(),
     };
-    follower.run(messages).await
+    loop {
+        match follower.run(messages).await {
+            Ok(()) => return Ok(()),
+            Err(error) => log::warn!("{error}; trying again"),
+        }
+        (messages, follower.kernel) = loop {
+            sleep(RECONNECT).await;
+            match connect() {
+                Ok(connected) => break connected,
+                Err(error) => log::warn!("{error}; trying again"),
+            }
+        };
+    }
+}
+
+/// Subscribed before anything is asked, so that no change falls between.
+fn connect() -> Result<(Messages, Kernel), Error> {
+    Ok((Messages::open()?, Kernel::open()?))
 }
 
 /// What is to be asked next.
@@ -89,6 +109,7 @@ struct Follower {
 }
 
 impl Follower {
+    /// Follows until nobody wants addresses any more, or the connection breaks.
     async fn run(&mut self, mut messages: Messages) -> Result<(), Error> {
         self.todo.everything();
         self.catch_up().await?;

@@ -144,9 +144,7 @@ impl Kernel {
             Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route))) => {
                 Ok(Route::from_message(&route))
             }
-            Some(NetlinkPayload::Error(error)) => {
-                Route::from_error(-error.raw_code()).ok_or_else(|| failed(&what, &error))
-            }
+            Some(NetlinkPayload::Error(error)) => Ok(Route::from_error(-error.raw_code())),
             _ => Err(failed(&what, &"no answer")),
         }
     }
