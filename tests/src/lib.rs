@@ -2,7 +2,9 @@
 
 pub mod agent;
 pub mod bpffs;
+pub mod capture;
 pub mod client;
+pub mod cluster;
 pub mod link;
 pub mod netns;
 pub mod ping;

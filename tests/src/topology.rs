@@ -29,7 +29,7 @@ const CLIENTS6: &str = "fd00:1::/64";
 #[derive(Debug)]
 pub struct Backend {
     /// Its namespace.
-    pub netns: Netns,
+    pub netns: Arc<Netns>,
     /// Its own address.
     pub v4: Ipv4Addr,
     /// Its own address.
@@ -78,7 +78,7 @@ impl Topology {
                 plug(&netns, &format!("b{}", index + 1))?;
                 netns.ip(&segment(v4, v6, "10.0.0.1", "fd00::1"))?;
                 hold_service_addresses(&netns)?;
-                Ok(Backend { netns, v4, v6 })
+                Ok(Backend { netns: Arc::new(netns), v4, v6 })
             })
             .collect::<Result<Vec<_>>>()?;
         let program = xdp_pass::attach((&switch, "lb"))?;
@@ -114,10 +114,18 @@ impl Topology {
                 ])?;
                 hold_service_addresses(&netns)?;
                 let v6 = Ipv6Addr::new(0xfd00, 2, net.into(), 0, 0, 0, 0, 2);
-                Ok(Backend { netns, v4: Ipv4Addr::new(10, 2, net, 2), v6 })
+                Ok(Backend { netns: Arc::new(netns), v4: Ipv4Addr::new(10, 2, net, 2), v6 })
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Self { client, lb: Arc::new(lb), backends, _programs: Vec::new(), _switch: None })
+    }
+}
+
+impl Topology {
+    /// The client's and the backends' ends of their links, which see all that the balancer sends and gets.
+    pub fn ends(&self) -> Vec<link::End<'_>> {
+        let backends = self.backends.iter().map(|backend| &*backend.netns);
+        [&self.client].into_iter().chain(backends).map(|netns| (netns, INTERFACE)).collect()
     }
 }
 
