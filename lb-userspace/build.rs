@@ -35,9 +35,6 @@ fn build() -> Result<(), String> {
     }
     let manifest =
         std::fs::read_to_string("../lb-ebpf/Cargo.toml").map_err(|error| format!("../lb-ebpf: {error}"))?;
-    if !manifest.contains("[[bin]]") && !std::path::Path::new("../lb-ebpf/src/bin").is_dir() {
-        return Ok(()); // No programs yet.
-    }
     prepare_environment()?;
     let package = Package { name: "lb-ebpf", root_dir: "../lb-ebpf", ..Package::default() };
     aya_build::build_ebpf([package], Toolchain::Custom(&rustup_toolchain())).map_err(|error| {

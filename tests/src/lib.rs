@@ -5,6 +5,7 @@ pub mod bpffs;
 pub mod capture;
 pub mod client;
 pub mod cluster;
+pub mod demo;
 pub mod link;
 pub mod netns;
 pub mod ping;

@@ -68,6 +68,14 @@ impl Load {
         lock(&self.shared.requests).len()
     }
 
+    /// Successful requests per backend so far, and how many failed.
+    pub fn tally(&self) -> (BTreeMap<String, usize>, usize) {
+        let requests = lock(&self.shared.requests);
+        let counts = by_backend(&*requests);
+        let succeeded: usize = counts.values().sum();
+        (counts, requests.len() - succeeded)
+    }
+
     /// Lets the requests under way end and returns all.
     pub fn finish(mut self) -> Result<Vec<Request>> {
         finish(&self.shared, &mut self.thread)?;

@@ -1,6 +1,7 @@
 //! Waiting for conditions, with a deadline that is generous because it only matters when something is broken.
 
 use std::{
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -12,10 +13,23 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 
 const PAUSE: Duration = Duration::from_millis(10);
 
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Ends every wait of this process, now and later, with an error: someone wants us to tidy up and go.
+pub fn interrupt() {
+    INTERRUPTED.store(true, Ordering::Relaxed);
+}
+
+/// Fails after [`interrupt`].
+pub fn check_interrupted() -> Result<()> {
+    if INTERRUPTED.load(Ordering::Relaxed) { bail!("interrupted") } else { Ok(()) }
+}
+
 /// Calls `probe` until it returns a value. The error of the last attempt is told when the deadline passes.
 pub fn until<T>(what: &str, mut probe: impl FnMut() -> Result<T>) -> Result<T> {
     let started = Instant::now();
     loop {
+        check_interrupted()?;
         match probe() {
             Ok(value) => return Ok(value),
             Err(error) if started.elapsed() > DEADLINE => {
