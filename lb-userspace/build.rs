@@ -33,8 +33,6 @@ fn build() -> Result<(), String> {
     for variable in [SRC_ROOT_VARIABLE, "RUSTUP_TOOLCHAIN"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
-    let manifest =
-        std::fs::read_to_string("../lb-ebpf/Cargo.toml").map_err(|error| format!("../lb-ebpf: {error}"))?;
     prepare_environment()?;
     let package = Package { name: "lb-ebpf", root_dir: "../lb-ebpf", ..Package::default() };
     aya_build::build_ebpf([package], Toolchain::Custom(&rustup_toolchain())).map_err(|error| {
