@@ -7,6 +7,7 @@ pub mod schedule;
 mod state;
 mod tcp;
 mod http;
+mod limit;
 mod run;
 
 use std::{collections::BTreeMap, net::IpAddr};

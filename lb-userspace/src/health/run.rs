@@ -16,34 +16,39 @@ use tokio::{
 use super::{
     Event, Outcome, Report, Reports, Status, Target, Targets,
     http::{self, Question},
-    schedule,
+    limit, schedule,
     state::State,
     tcp,
 };
 use crate::desired::model::CheckKind;
 
-/// Checks at once of targets that take no traffic: for those nobody counts milliseconds, and there may be thousands of them
-/// at the start. Checks of targets in rotation never wait, so the bound on failover holds whatever their number.
+/// Checks at once of targets that take no traffic: for those nobody counts milliseconds, and there may be
+/// thousands of them at the start. Checks of targets in rotation never wait, so the bound on failover holds
+/// whatever their number.
 const MAX_IDLE_CHECKS: usize = 256;
 /// A check that starts later than planned by more than this moves the beat.
 const MAX_LAG: Duration = Duration::from_millis(20);
 
 /// Checks `targets` until their sender or the receiver of `events` is gone.
 ///
-/// `initial` is what was known before (of targets that were in the packet path when the agent started): such a target keeps its
-/// state until its checks say otherwise. Others begin as [`Status::New`], or carry over a state ([`carry_over`]). An event is sent
-/// for each change, and for each target that begins up and is not in `initial`. `reports` always holds what is known.
+/// `initial` is what was known before, of targets that were in the packet path when the agent started: such a
+/// target keeps its state until its checks say otherwise. Others begin as [`Status::New`], or carry over a state
+/// ([`carry_over`]). An event is sent for each change, and for each target that begins up and is not in `initial`.
+/// `reports` always holds what is known.
 pub async fn run(
     mut targets: watch::Receiver<Targets>,
     initial: BTreeMap<u32, bool>,
     events: mpsc::Sender<Event>,
     reports: watch::Sender<Reports>,
 ) {
+    limit::raise_open_files();
     let shared = Arc::new(Shared { events: events.clone(), reports, gate: Semaphore::new(MAX_IDLE_CHECKS) });
     let mut checks = Checks { running: BTreeMap::new(), initial, shared };
     loop {
         let wanted = targets.borrow_and_update().clone();
         checks.update(&wanted).await;
+        // Ids that come later are of other targets.
+        checks.initial.clear();
         tokio::select! {
             changed = targets.changed() => if changed.is_err() { return },
             () = events.closed() => return,
@@ -51,9 +56,9 @@ pub async fn run(
     }
 }
 
-/// The states that the targets of `new` begin with when their check was edited: a target keeps its id's state as long
-/// as the address is the same; one with another id takes over from a target of the same address whose check differs in timing only,
-/// or which is gone now. So no edit of a check takes backends out for a moment.
+/// The states that the targets of `new` begin with when their check was edited: a target keeps its id's state as
+/// long as the address is the same; one with another id takes over from a target of the same address whose check
+/// differs in timing only, or which is gone now. So no edit of a check takes backends out for a moment.
 pub fn carry_over(old: &Targets, known: &BTreeMap<u32, Status>, new: &Targets) -> BTreeMap<u32, Status> {
     let precedes = |old_id: u32, before: &Target, target: &Target| {
         let same = (before.check.port, &before.check.kind) == (target.check.port, &target.check.kind);

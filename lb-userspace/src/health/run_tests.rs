@@ -141,6 +141,16 @@ async fn targets_come_and_go() {
     timeout(DEADLINE, health.task).await.expect("ends with its input").unwrap();
 }
 
+#[tokio::test]
+async fn what_was_known_of_an_id_does_not_last_beyond_the_start() {
+    let (_socket, port) = closed_port();
+    let mut health = Health::start([(9, target(0, CheckKind::None))].into(), [(1, true)].into());
+    assert_eq!(health.event().await, (9, true));
+    health.targets.send_replace([(1, target(port, CheckKind::Tcp))].into());
+    health.until(|reports| reports.contains_key(&1)).await;
+    assert_ne!(health.reports.borrow()[&1].status, Status::Up);
+}
+
 #[test]
 fn states_are_carried_over_an_edit_but_not_to_other_services() {
     let old: Targets = [(1, target(80, CheckKind::Tcp))].into();

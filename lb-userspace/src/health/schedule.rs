@@ -1,9 +1,9 @@
 //! When checks start, so that a dead backend is out of rotation by a known time.
 //!
 //! The worst moment to die is right after a successful check began: the first check that can notice starts a whole
-//! interval later, and each of the `fall` checks may take its full timeout to fail. At the plain interval the last of them
-//! would end at `fall x interval + timeout`. So once a check of a target in rotation has failed, the following ones
-//! start closer together, and the last timeout fits in: spacing = interval - timeout / (fall - 1).
+//! interval later, and each of the `fall` checks may take its full timeout to fail. At the plain interval the last
+//! of them would end at `fall x interval + timeout`. So once a check of a target in rotation has failed, the
+//! following ones start closer together, and the last timeout fits in: spacing = interval - timeout / (fall - 1).
 //!
 //! A check starts only when the one before has ended, so the spacing is never below the timeout. Together:
 //! down within max(fall x interval, interval + fall x timeout), which is `fall x interval` as long as
@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use crate::desired::model::Check;
 
-/// From the death of a backend in rotation to its being reported down, at the latest, when this host is not overloaded.
+/// From the death of a backend in rotation to its being reported down, at the latest, when this host is not
+/// overloaded.
 pub fn down_within(check: &Check) -> Duration {
     let fall = check.fall.max(1);
     (check.interval * fall).max(check.interval + check.timeout * fall)
@@ -25,8 +26,8 @@ pub fn longest_prompt_timeout(check: &Check) -> Duration {
     check.interval * (fall - 1) / fall
 }
 
-/// Time between the starts of two checks, the first of which has ended. `failing`: the target is in rotation and its
-/// last check failed.
+/// Time between the starts of two checks, the first of which has ended. `failing`: the target is in rotation and
+/// its last check failed.
 pub(super) fn spacing(check: &Check, failing: bool) -> Duration {
     match check.fall.max(1) - 1 {
         more @ 1.. if failing => check.interval.saturating_sub(check.timeout / more).max(check.timeout),
@@ -34,8 +35,8 @@ pub(super) fn spacing(check: &Check, failing: bool) -> Duration {
     }
 }
 
-/// How long after its first check, or after the agent's start, a target's beat begins: a share of the interval that differs
-/// from target to target, so that thousands of checks spread evenly (multiples of the golden ratio).
+/// How long after its first check, or after the agent's start, a target's beat begins: a share of the interval
+/// that differs from target to target, so that thousands of checks spread evenly (multiples of the golden ratio).
 pub(super) fn phase(interval: Duration, id: u32) -> Duration {
     let share = u64::from(id.wrapping_mul(0x9e37_79b9));
     // Both factors fit: an interval of more than 500 years in ns does not occur, and saturates.
@@ -69,7 +70,8 @@ mod tests {
         }
     }
 
-    /// Plays the checks of a target that answers within `latency` until it dies at `death`, after which each check takes
+    /// Plays the checks of a target that answers within `latency` until it dies at `death`, after which each check
+    /// takes
     /// `failure` to fail. Gives the time of "down".
     fn plays_to_down(
         check: &Check,

@@ -164,8 +164,8 @@ impl Link {
     }
 }
 
-/// A neighbour message as a fact; None if it is of another kind (bridge entries, proxies). Whether a neighbour without a
-/// usable state was valid before is not in the message: the view knows.
+/// A neighbour message as a fact; None if it is of another kind (bridge entries, proxies). Whether a neighbour
+/// without a usable state was valid before is not in the message: the view knows.
 pub(super) fn neighbour(message: &NeighbourMessage) -> Option<(NeighbourKey, Neighbour)> {
     if message.header.flags.contains(NeighbourFlags::Proxy) {
         return None;

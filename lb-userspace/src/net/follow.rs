@@ -31,8 +31,8 @@ const RECONNECT: Duration = Duration::from_secs(1);
 
 /// Keeps `hops` true for `addresses`, until the sender of those is gone.
 ///
-/// After each change of `addresses`, `hops` holds an entry for every one of them and no other. A connection that breaks later is
-/// made again, and the hops stay as they were meanwhile.
+/// After each change of `addresses`, `hops` holds an entry for every one of them and no other. A connection that
+/// breaks later is made again, and the hops stay as they were meanwhile.
 ///
 /// # Errors
 /// Netlink can't be used at all.

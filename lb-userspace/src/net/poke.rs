@@ -28,7 +28,8 @@ struct Poke {
 }
 
 impl Pokes {
-    /// Which of the `unconfirmed` neighbours to ask for now. Those that are not in it any more begin anew the next time.
+    /// Which of the `unconfirmed` neighbours to ask for now. Those that are not in it any more begin anew the next
+    /// time.
     pub(super) fn due(
         &mut self,
         unconfirmed: &BTreeMap<NeighbourKey, IpAddr>,

@@ -90,9 +90,9 @@ impl View {
         Effect::Hops
     }
 
-    /// The kernel dropped an entry (collected, flushed, or its link went down). What was valid goes on being used until the
-    /// neighbour fails to answer: forgetting is no news about the neighbour. An entry that is deleted on purpose is told as
-    /// failed first, in one breath.
+    /// The kernel dropped an entry (collected, flushed, or its link went down). What was valid goes on being used
+    /// until the neighbour fails to answer: forgetting is no news about the neighbour. An entry that is deleted on
+    /// purpose is told as failed first, in one breath.
     fn forget_neighbour(&mut self, key: NeighbourKey) -> Effect {
         let Some(before) = self.neighbours.remove(&key) else { return Effect::Nothing };
         if let Some(mac) = before.mac().or(self.just_failed.remove(&key)) {

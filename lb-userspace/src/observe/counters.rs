@@ -33,8 +33,8 @@ impl Counters {
     /// Opens the counters pinned below `pin_dir`.
     ///
     /// # Errors
-    /// [`crate::error::Kind::NotFound`] if nothing is pinned there, `Permission` without the right to look, `Conflict` if
-    /// the pins are of another version of `lb`.
+    /// [`crate::error::Kind::NotFound`] if nothing is pinned there, `Permission` without the right to look,
+    /// `Conflict` if the pins are of another version of `lb`.
     pub fn open(pin_dir: &Path) -> Result<Self, Error> {
         let pins = Pins::new(pin_dir);
         let meta = read_meta(&pins.map(META))?;

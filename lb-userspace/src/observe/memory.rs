@@ -24,8 +24,8 @@ pub struct MapMemory {
     pub bytes: u64,
 }
 
-/// The memory of each map pinned below `pin_dir`, by name; each map once, however often it is pinned. Empty if nothing is
-/// pinned. Inner maps are counted by their own pins.
+/// The memory of each map pinned below `pin_dir`, by name; each map once, however often it is pinned. Empty if
+/// nothing is pinned. Inner maps are counted by their own pins.
 ///
 /// # Errors
 /// The pins can't be listed, for want of rights for example.
