@@ -144,9 +144,10 @@ async fn targets_come_and_go() {
 #[tokio::test]
 async fn what_was_known_of_an_id_does_not_last_beyond_the_start() {
     let (_socket, port) = closed_port();
-    let mut health = Health::start([(9, target(0, CheckKind::None))].into(), [(1, true)].into());
+    let other = (9, target(0, CheckKind::None));
+    let mut health = Health::start([other.clone()].into(), [(1, true)].into());
     assert_eq!(health.event().await, (9, true));
-    health.targets.send_replace([(1, target(port, CheckKind::Tcp))].into());
+    health.targets.send_replace([other, (1, target(port, CheckKind::Tcp))].into());
     health.until(|reports| reports.contains_key(&1)).await;
     assert_ne!(health.reports.borrow()[&1].status, Status::Up);
 }
