@@ -1,1 +1,136 @@
-//! agent
+//! The agent on one screen: what it opens, which tasks it starts, and how it ends.
+
+mod handle;
+mod plane;
+mod state;
+mod views;
+mod commands;
+mod core;
+
+use std::{path::PathBuf, time::Duration};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+};
+
+pub use handle::Handle;
+pub use plane::Plane;
+pub use state::State;
+
+use crate::{
+    api::server,
+    desired::store::{self, Store},
+    error::{Error, Kind},
+    health, net,
+    publish::{self, Publisher},
+};
+
+/// Where the agent keeps what, and how it behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Socket of the API.
+    pub socket: PathBuf,
+    /// Directory of the desired state.
+    pub state_dir: PathBuf,
+    /// Directory of the pins.
+    pub pin_dir: PathBuf,
+    /// How long a moving slot keeps its older connections apart.
+    pub quiet_period: Duration,
+    /// How long a UDP flow without packets is remembered.
+    pub udp_idle: Duration,
+    /// How much the packet path logs.
+    pub packet_log: u8,
+}
+
+/// Runs the agent until it is told to stop. The packet path goes on without it.
+///
+/// # Errors
+/// It could not start; nothing was changed then.
+pub async fn run(options: Options) -> Result<(), Error> {
+    // Own: one agent per state directory and socket.
+    let store = Store::open(&options.state_dir)?;
+    server::make_directory(&options.socket)?;
+    let _socket_lock = lock_socket(&options)?;
+    let desired = store.load()?;
+    store.save(&desired)?;
+
+    // Open: load or take over the packet path, on a thread of its own since its updates block.
+    let publisher = Publisher::open(&publish_options(&options, desired.seed))?;
+    let liveness = publisher.liveness();
+    let state = State::resume(&options, &store, desired, &publisher.known_liveness());
+    let (plane, done) = plane::start(publisher)?;
+
+    // Follow: routes, neighbours and health.
+    let (addresses, addresses_seen) = watch::channel(state.addresses());
+    let (hops, hops_seen) = watch::channel(net::NextHops::new());
+    let (targets, targets_seen) = watch::channel(state.assignments.checked());
+    let (reports, reports_seen) = watch::channel(health::Reports::new());
+    let (events, events_seen) = mpsc::channel(1024);
+    let mut following = tokio::spawn(net::follow(addresses_seen, hops));
+    let checking = tokio::spawn(health::run(targets_seen.clone(), state.liveness.clone(), events, reports));
+    let (relayed, health_events) = mpsc::channel(1024);
+    let relaying = tokio::spawn(core::relay(events_seen, targets_seen, liveness.clone(), relayed));
+
+    // Decide: one task owns the state.
+    let (handle, calls) = handle::channel();
+    let inbox = core::Inbox { calls, health: health_events, hops: hops_seen, reports: reports_seen, done };
+    let outbox = core::Outbox { plane, addresses, targets, liveness };
+    let mut core = core::Core::new(store, state, outbox);
+    core.attach_wanted().await;
+    let mut deciding = tokio::spawn(core.run(inbox));
+
+    // Answer.
+    let listener = server::listen(&options.socket)?;
+    log::info!("ready on {}", options.socket.display());
+    let mut serving = tokio::spawn(async { axum::serve(listener, server::router(handle)).await });
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed("watch signals", &error))?;
+    let result = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = tokio::signal::ctrl_c() => Ok(()),
+        ended = &mut following => Err(ended_early("following routes", ended)),
+        ended = &mut serving => Err(failed("the API ended", &format!("{ended:?}"))),
+        ended = &mut deciding => Err(failed("the agent's core ended", &format!("{ended:?}"))),
+    };
+    log::info!("stopping; the packet path goes on");
+    for task in [checking, relaying] {
+        task.abort();
+    }
+    deciding.abort();
+    let _ = std::fs::remove_file(&options.socket);
+    result
+}
+
+fn lock_socket(options: &Options) -> Result<std::fs::File, Error> {
+    let path = options.socket.with_added_extension("lock");
+    store::lock(&path).map_err(|error| match error.kind {
+        Kind::Conflict => {
+            Error::conflict(format!("another agent runs on socket {}", options.socket.display()))
+        }
+        _ => error,
+    })
+}
+
+fn publish_options(options: &Options, seed: u64) -> publish::Options {
+    publish::Options {
+        pin_dir: options.pin_dir.clone(),
+        seed,
+        log_level: options.packet_log,
+        timing: publish::Timing {
+            quiet_period: options.quiet_period,
+            udp_idle: options.udp_idle,
+            ..publish::Timing::default()
+        },
+    }
+}
+
+fn failed(doing: &str, error: &dyn std::fmt::Display) -> Error {
+    Error::failed(format!("{doing}: {error}"))
+}
+
+fn ended_early(what: &str, ended: Result<Result<(), Error>, tokio::task::JoinError>) -> Error {
+    match ended {
+        Ok(Err(error)) => error,
+        other => Error::failed(format!("{what} ended: {other:?}")),
+    }
+}

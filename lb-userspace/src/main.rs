@@ -1,3 +1,7 @@
 //! `lb`: parse and dispatch.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lb_userspace::cli::main()
+}

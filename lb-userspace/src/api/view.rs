@@ -33,6 +33,8 @@ pub struct AttachedView {
     pub ifindex: u32,
     /// `native` or `generic`.
     pub mode: String,
+    /// Why it is not native although that was tried.
+    pub note: Option<String>,
 }
 
 /// Answer of `lb status`.
@@ -232,12 +234,16 @@ pub struct HealthView {
     pub check: Check,
     /// What it says.
     pub state: HealthState,
-    /// Results of the same kind in a row.
-    pub streak: u32,
-    /// What the last check found.
-    pub last: Option<String>,
-    /// How long the last check took, microseconds.
-    pub last_duration_us: Option<u64>,
+    /// Successes in a row until now.
+    pub successes: u32,
+    /// Failures in a row until now.
+    pub failures: u32,
+    /// Since when it has had this state, milliseconds since 1970.
+    pub since_unix_ms: Option<u64>,
+    /// How the last check ended.
+    pub last_result: Option<String>,
+    /// How long the last successful check took, microseconds.
+    pub latency_us: Option<u64>,
 }
 
 /// Answer of `lb stats`.

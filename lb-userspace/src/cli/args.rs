@@ -115,7 +115,7 @@ pub struct AgentArguments {
     #[arg(long, default_value = "300s", value_parser = humantime::parse_duration, value_name = "TIME")]
     pub quiet_period: Duration,
     /// How long a UDP flow without packets is remembered while its share of a table moves
-    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration, value_name = "TIME")]
     pub udp_idle: Duration,
     /// How much the packet path logs, for debugging; 0 is off and costs nothing
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=5), value_name = "LEVEL")]

@@ -31,11 +31,7 @@ impl Store {
     /// # Errors
     /// Conflict if another agent holds it; permission.
     pub fn open(directory: &Path) -> Result<Self, Error> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o750)
-            .create(directory)
-            .map_err(|error| io_error("make the state directory", directory, &error))?;
+        make_directory(directory)?;
         let lock = lock(&directory.join(LOCK_FILE)).map_err(|error| match error.kind {
             Kind::Conflict => {
                 Error::conflict(format!("another agent runs on state directory {}", directory.display()))
@@ -150,6 +146,16 @@ pub fn read(directory: &Path) -> Result<Option<Desired>, ReadError> {
 #[derive(Deserialize)]
 struct Version {
     schema_version: u32,
+}
+
+/// Makes a state directory if it is missing.
+///
+/// # Errors
+/// The file system refused.
+pub fn make_directory(directory: &Path) -> Result<(), Error> {
+    let mut builder = fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o750).create(directory);
+    made.map_err(|error| io_error("make the state directory", directory, &error))
 }
 
 /// Locks a file for this process, until the file is dropped.

@@ -33,7 +33,8 @@ pub struct Publisher<P: DataPlane = Kernel> {
     services: BTreeMap<u32, Published>,
     /// What the service tables hold. None: not compared yet.
     service_entries: Option<Entries>,
-    known_down: Vec<u32>,
+    /// Whether each target was up when the data plane was taken over.
+    known_liveness: BTreeMap<u32, bool>,
     found: Found,
     /// Second of the boot clock at which the flow table is walked next.
     next_walk_s: u32,
@@ -47,6 +48,8 @@ struct Published {
     /// Whether flows choose their slot by all of their addresses and ports.
     by_flow: bool,
     counts: StateCounts,
+    /// Slots owned, by backend id.
+    owned: BTreeMap<u32, u32>,
     /// Since which second of the boot clock each slot moves. Empty unless one does.
     moving_since_s: Vec<u32>,
 }
@@ -70,8 +73,11 @@ impl<P: DataPlane> Publisher<P> {
         let services = plane.slot_tables()?.into_iter().map(|(id, class)| (id, Published::found(class)));
         let services = services.collect();
         let known_down = plane.targets_down()?;
+        let backends = plane.backends()?;
+        let targets = backends.values().map(|backend| backend.target);
         Ok(Self {
-            backends: plane.backends()?,
+            known_liveness: targets.map(|target| (target, !known_down.contains(&target))).collect(),
+            backends,
             tx_ports: plane.tx_ports()?,
             targets: known_down.iter().map(|target| (*target, false)).collect(),
             service_entries: None,
@@ -79,7 +85,6 @@ impl<P: DataPlane> Publisher<P> {
             seed: options.seed,
             found: Found::default(),
             next_walk_s: 0,
-            known_down,
             services,
             plane,
         })
@@ -129,9 +134,9 @@ impl<P: DataPlane> Publisher<P> {
         self.plane.liveness()
     }
 
-    /// Targets whose state was known when the data plane was taken over: those that were down.
+    /// Whether each target that a backend had was up when the data plane was taken over. Empty if there was none.
     pub fn known_liveness(&self) -> BTreeMap<u32, bool> {
-        self.known_down.iter().map(|target| (*target, false)).collect()
+        self.known_liveness.clone()
     }
 
     /// The slots of a service by state. None if it has no table.
@@ -139,6 +144,11 @@ impl<P: DataPlane> Publisher<P> {
         let StateCounts { steady, moving, settled } = self.services.get(&service_id)?.counts;
         let tracked_flows = self.found.by_service.get(&service_id).copied().unwrap_or(0);
         Some(SlotStates { steady, moving, settled, tracked_flows })
+    }
+
+    /// How many slots of a service each backend owns, by backend id. Empty if it has no table.
+    pub fn owned_slots(&self, service_id: u32) -> BTreeMap<u32, u32> {
+        self.services.get(&service_id).map(|published| published.owned.clone()).unwrap_or_default()
     }
 
     /// Flows of a backend in the flow table, as of the last walk.
@@ -251,6 +261,7 @@ impl<P: DataPlane> Publisher<P> {
             members: Some(input.members.clone()),
             by_flow: by_flow(input),
             counts,
+            owned: slots.owned(),
             moving_since_s,
         };
         self.services.insert(id, published);
@@ -380,9 +391,10 @@ impl<P: DataPlane> Publisher<P> {
 
 impl Published {
     /// A table that an earlier agent left. Until a snapshot tells more, it may be in any state.
-    const fn found(class: u8) -> Self {
+    fn found(class: u8) -> Self {
         let counts = StateCounts { steady: 0, moving: 0, settled: 0 };
-        Self { class, members: None, by_flow: true, counts, moving_since_s: Vec::new() }
+        let owned = BTreeMap::new();
+        Self { class, members: None, by_flow: true, counts, owned, moving_since_s: Vec::new() }
     }
 
     /// Whether the table was built from this input.

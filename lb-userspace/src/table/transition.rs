@@ -4,6 +4,8 @@
 //! are in the flow table, all older ones belong to the former owner. So the former owner stays right however often the
 //! owner changes meanwhile, and it is given up only when it is dead.
 
+use std::collections::BTreeMap;
+
 use lb_common::slot::Slot;
 
 /// The slots of a service as values: owners with their states, then former owners, in the layout of the map.
@@ -66,6 +68,19 @@ impl Slots {
     /// Owners and states in the order of the slots.
     pub fn curs(&self) -> impl Iterator<Item = Slot> {
         self.words[..self.size()].iter().map(|word| Slot(*word))
+    }
+
+    /// How many slots each backend owns.
+    pub fn owned(&self) -> BTreeMap<u32, u32> {
+        // Counted by index first: a map entry per slot would cost more than building the table.
+        let mut counts: Vec<u32> = Vec::new();
+        for owner in self.curs().map(|cur| cur.backend() as usize).filter(|owner| *owner != 0) {
+            if owner >= counts.len() {
+                counts.resize(owner + 1, 0);
+            }
+            counts[owner] += 1;
+        }
+        (0..).zip(counts).filter(|(_, count)| *count > 0).collect()
     }
 
     /// Whether these are the owners, in whatever states.

@@ -1,0 +1,288 @@
+//! The task that owns the state: takes in commands, health and next hops, and has the packet path follow.
+
+use std::time::Duration;
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
+
+use super::{
+    State,
+    handle::Call,
+    plane::{Done, PlaneHandle},
+};
+use crate::{
+    api::view::Outcome,
+    config,
+    desired::{model::Desired, store::Store},
+    error::Error,
+    health::{self, Reports, Targets},
+    net::{NextHop, NextHops},
+    publish::Liveness as LivenessMap,
+    table::{
+        assignments,
+        merge::{self, Inputs},
+    },
+};
+
+/// How long the first publication waits for the next hops of all backends. The packet path has the former agent's
+/// entries until then.
+const FIRST_HOPS: Duration = Duration::from_secs(2);
+/// Time until a failed publication is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What arrives.
+pub(super) struct Inbox {
+    /// From the API.
+    pub calls: mpsc::Receiver<Call>,
+    /// From the checks, by way of [`relay`].
+    pub health: mpsc::Receiver<health::Event>,
+    /// Next hops.
+    pub hops: watch::Receiver<NextHops>,
+    /// Results of checks.
+    pub reports: watch::Receiver<Reports>,
+    /// Snapshots that were dealt with.
+    pub done: mpsc::Receiver<Done>,
+}
+
+/// Whom the core tells.
+pub(super) struct Outbox {
+    /// The packet path.
+    pub plane: PlaneHandle,
+    /// Addresses to resolve.
+    pub addresses: watch::Sender<std::collections::BTreeSet<std::net::IpAddr>>,
+    /// Targets to check.
+    pub targets: watch::Sender<Targets>,
+    /// Liveness in the packet path.
+    pub liveness: LivenessMap,
+}
+
+/// A command that is stored and waits to be published.
+struct Waiter {
+    generation: u64,
+    deadline: Instant,
+    outcome: Outcome,
+    answer: oneshot::Sender<Result<Outcome, Error>>,
+}
+
+/// The owner of the state.
+pub(super) struct Core {
+    pub(super) store: Store,
+    pub(super) state: State,
+    pub(super) outbox: Outbox,
+    /// Number of the current state; each change raises it.
+    generation: u64,
+    /// Number of the state that the packet path has.
+    published: u64,
+    /// When to publish next; none if there is nothing to.
+    due: Option<Instant>,
+    /// Whether a snapshot is being published.
+    publishing: bool,
+    /// Whether the first snapshot still waits for next hops.
+    first: bool,
+    waiters: Vec<Waiter>,
+}
+
+/// Puts each change of health in the packet path at once, and hands it on to the core.
+pub(super) async fn relay(
+    mut events: mpsc::Receiver<health::Event>,
+    targets: watch::Receiver<Targets>,
+    liveness: LivenessMap,
+    core: mpsc::Sender<health::Event>,
+) {
+    while let Some(event) = events.recv().await {
+        // The index may have been given to another target while the event was on its way.
+        let current = targets.borrow().get(&event.id) == Some(&event.target);
+        if !current {
+            continue;
+        }
+        if let Err(error) = liveness.set(event.id, event.up) {
+            log::error!("liveness of {}: {error}", event.target.address);
+        }
+        if core.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn new(store: Store, state: State, outbox: Outbox) -> Self {
+        let due = Some(Instant::now() + FIRST_HOPS);
+        let (generation, published) = (1, 0);
+        let (publishing, first) = (false, true);
+        Self { store, state, outbox, generation, published, due, publishing, first, waiters: Vec::new() }
+    }
+
+    /// Takes in what arrives until nobody can call any more.
+    pub(super) async fn run(mut self, mut inbox: Inbox) {
+        let mut reconcile = tokio::time::interval_at(Instant::now() + config::RECONCILE, config::RECONCILE);
+        self.hops(inbox.hops.borrow_and_update().clone());
+        loop {
+            let wake = self.next_wake();
+            tokio::select! {
+                call = inbox.calls.recv() => match call {
+                    Some(Call::Command(command, answer)) => self.command(command, answer).await,
+                    Some(Call::Read(look)) => {
+                        self.refresh(&inbox);
+                        look(&self.state);
+                    }
+                    None => return,
+                },
+                Some(event) = inbox.health.recv() => self.health(&event),
+                Ok(()) = inbox.hops.changed() => self.hops(inbox.hops.borrow_and_update().clone()),
+                Some(done) = inbox.done.recv() => self.published(done),
+                () = tokio::time::sleep_until(wake) => {}
+                _ = reconcile.tick() => self.reconcile().await,
+            }
+            self.publish_if_due();
+            self.answer_waiters();
+        }
+    }
+
+    /// Takes over what others write without telling.
+    fn refresh(&mut self, inbox: &Inbox) {
+        self.state.seen = self.outbox.plane.seen.borrow().clone();
+        self.state.reports = inbox.reports.borrow().clone();
+    }
+
+    fn next_wake(&self) -> Instant {
+        let due = self.due.filter(|_| !self.publishing);
+        let answers = self.waiters.iter().map(|waiter| waiter.deadline).min();
+        due.into_iter().chain(answers).min().unwrap_or_else(|| Instant::now() + config::RECONCILE)
+    }
+
+    fn health(&mut self, event: &health::Event) {
+        if self.state.assignments.target(&event.target) != Some(event.id) {
+            return;
+        }
+        let word = if event.up { "up" } else { "down" };
+        log::info!("{} is {word}: {}", event.target.address, event.report.last_result);
+        if self.state.liveness.insert(event.id, event.up) != Some(event.up) {
+            self.touch();
+        }
+    }
+
+    fn hops(&mut self, hops: NextHops) {
+        for (address, hop) in &hops {
+            if let NextHop::Unresolved(reason) = hop
+                && self.state.hops.get(address) != Some(hop)
+            {
+                let reason = reason.strip_prefix(&format!("{address}: ")).unwrap_or(reason);
+                log::info!("next hop of {address}: {reason}");
+            }
+        }
+        if self.state.hops != hops {
+            self.state.hops = hops;
+            self.touch();
+        }
+        let resolved = |address| matches!(self.state.hops.get(address), Some(NextHop::Resolved(_)));
+        if self.first && self.state.addresses().iter().all(resolved) {
+            self.first = false;
+            self.due = Some(Instant::now());
+        }
+    }
+
+    /// The state is another: publish soon, together with what else changes meanwhile.
+    pub(super) fn touch(&mut self) {
+        self.generation += 1;
+        let soon = Instant::now() + config::COALESCE;
+        self.due = Some(self.due.unwrap_or(soon));
+    }
+
+    /// Takes over a new desired state, which is stored already.
+    pub(super) fn adopt(&mut self, desired: Desired) {
+        let before = std::mem::replace(&mut self.state.desired, desired);
+        let old = self.state.assignments.clone();
+        self.assign();
+        let state = &mut self.state;
+        merge::inherit(&before, &state.desired, &old, &state.assignments, &mut state.liveness);
+        self.outbox.addresses.send_if_modified(|addresses| {
+            let wanted = self.state.addresses();
+            let modified = *addresses != wanted;
+            *addresses = wanted;
+            modified
+        });
+        self.outbox.targets.send_if_modified(|targets| {
+            let wanted = self.state.assignments.checked();
+            let modified = *targets != wanted;
+            *targets = wanted;
+            modified
+        });
+        self.touch();
+    }
+
+    /// Brings the indices up to date, and on disk before the packet path uses them.
+    fn assign(&mut self) {
+        if !self.state.assignments.update(&self.state.desired, &self.state.hops) {
+            return;
+        }
+        if let Err(error) = self.store.write(assignments::FILE, &self.state.assignments) {
+            log::error!("{error}");
+        }
+    }
+
+    fn publish_if_due(&mut self) {
+        if self.publishing || self.due.is_none_or(|due| Instant::now() < due) {
+            return;
+        }
+        (self.due, self.first) = (None, false);
+        self.assign();
+        let State { desired, assignments, liveness, hops, .. } = &self.state;
+        let snapshot = merge::merge(Inputs { desired, assignments, liveness, hops });
+        match self.outbox.plane.apply(self.generation, snapshot) {
+            Ok(()) => self.publishing = true,
+            Err(error) => self.publish_failed(&error),
+        }
+    }
+
+    fn published(&mut self, done: Done) {
+        self.publishing = false;
+        // A change of health that came while the snapshot was on its way may have been written over.
+        for (id, was) in &done.snapshot.targets {
+            if let Some(up) = self.state.liveness.get(id)
+                && up != was
+                && let Err(error) = self.outbox.liveness.set(*id, *up)
+            {
+                log::error!("liveness of target {id}: {error}");
+            }
+        }
+        match done.result {
+            Ok(()) => {
+                self.published = done.generation;
+                self.state.publish_problem = None;
+            }
+            Err(error) => self.publish_failed(&error),
+        }
+    }
+
+    fn publish_failed(&mut self, error: &Error) {
+        log::error!("publish: {error}");
+        self.state.publish_problem = Some(error.message.clone());
+        self.due = Some(Instant::now() + RETRY);
+    }
+
+    /// Compares everything, so that a half-done step or a foreign change heals.
+    async fn reconcile(&mut self) {
+        self.attach_wanted().await;
+        self.touch();
+    }
+
+    /// Answers a command once its state is published.
+    pub(super) fn answer_later(&mut self, outcome: Outcome, answer: oneshot::Sender<Result<Outcome, Error>>) {
+        let deadline = Instant::now() + config::PUBLISH_WAIT;
+        self.waiters.push(Waiter { generation: self.generation, deadline, outcome, answer });
+    }
+
+    fn answer_waiters(&mut self) {
+        let (now, published) = (Instant::now(), self.published);
+        let ready =
+            self.waiters.extract_if(.., |waiter| waiter.generation <= published || waiter.deadline <= now);
+        for Waiter { generation, outcome, answer, .. } in ready {
+            let problems = self.state.publish_problem.iter().cloned().collect();
+            let outcome = Outcome { published: generation <= published, problems, ..outcome };
+            // The client may have gone.
+            let _ = answer.send(Ok(outcome));
+        }
+    }
+}

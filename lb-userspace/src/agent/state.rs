@@ -1,0 +1,94 @@
+//! All that the agent knows: what was asked for, and what is.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Instant,
+};
+
+use super::{Options, plane::Seen};
+use crate::{
+    desired::{model::Desired, store::Store},
+    health::Reports,
+    net::NextHops,
+    observe::Counters,
+    table::{
+        assignments::{self, Assignments},
+        merge::Liveness,
+    },
+};
+
+/// What the agent knows. Without an agent, the part that can be read from files and pins.
+#[derive(Debug)]
+pub struct State {
+    /// What the operator asked for.
+    pub desired: Desired,
+    /// Indices of targets and egress interfaces.
+    pub assignments: Assignments,
+    /// Which targets are up.
+    pub liveness: Liveness,
+    /// What the checks found.
+    pub reports: Reports,
+    /// The way to each backend.
+    pub hops: NextHops,
+    /// What was last seen of the packet path.
+    pub seen: Seen,
+    /// Interfaces that could not be attached to, and why.
+    pub interface_problems: BTreeMap<String, String>,
+    /// Why the last publication failed.
+    pub publish_problem: Option<String>,
+    /// Counters, if the pins are there.
+    pub counters: Option<Counters>,
+    /// When the agent started; none: no agent runs.
+    pub started: Option<Instant>,
+}
+
+impl State {
+    /// What a starting agent knows: stored state, and what the pinned maps say of health.
+    pub(super) fn resume(options: &Options, store: &Store, desired: Desired, known: &Liveness) -> Self {
+        let stored: Option<Assignments> = store.read_derived(assignments::FILE);
+        // Without the file, the indices in the pinned maps mean nothing.
+        let known = if stored.is_some() { known.clone() } else { Liveness::new() };
+        let mut assignments = stored.unwrap_or_default();
+        let before = assignments.clone();
+        assignments.update(&desired, &NextHops::new());
+        let liveness = known
+            .into_iter()
+            .filter(|(id, _)| {
+                assignments
+                    .targets()
+                    .any(|(known, target)| known == *id && before.target(target) == Some(*id))
+            })
+            .collect();
+        Self {
+            assignments,
+            liveness,
+            counters: Counters::open(&options.pin_dir)
+                .inspect_err(|error| log::warn!("counters: {error}"))
+                .ok(),
+            started: Some(Instant::now()),
+            ..Self::idle(desired)
+        }
+    }
+
+    /// What can be known of a desired state by itself.
+    pub fn idle(desired: Desired) -> Self {
+        Self {
+            desired,
+            assignments: Assignments::default(),
+            liveness: Liveness::new(),
+            reports: Reports::new(),
+            hops: NextHops::new(),
+            seen: Seen::default(),
+            interface_problems: BTreeMap::new(),
+            publish_problem: None,
+            counters: None,
+            started: None,
+        }
+    }
+
+    /// Addresses of all backends.
+    pub(super) fn addresses(&self) -> BTreeSet<IpAddr> {
+        self.desired.services.values().flat_map(|service| service.backends.keys().copied()).collect()
+    }
+}

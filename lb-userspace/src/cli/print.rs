@@ -1,0 +1,267 @@
+//! Each view as text for people.
+
+use std::io::{ErrorKind, Write};
+
+use super::table;
+use crate::{
+    api::view::{
+        BackendList, BackendView, HealthList, HealthState, NextHopView, Outcome, ServiceDetail, ServiceList,
+        ServiceView, Stats, Status,
+    },
+    desired::model::{Admin, Check, CheckKind, Mode},
+    error::Error,
+};
+
+/// Writes a line to standard output. A reader that has closed its end is no failure.
+pub(super) fn line(text: &str) -> Result<(), Error> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::failed(format!("write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn rows(headings: &[&str], rows: &[Vec<String>]) -> Result<(), Error> {
+    table::lines(headings, rows).iter().try_for_each(|text| line(text))
+}
+
+/// What a command did.
+pub(super) fn outcome(outcome: &Outcome) -> Result<(), Error> {
+    for attached in &outcome.attached {
+        let note = attached.note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
+        line(&format!("attached to {}, {}{note}", attached.name, attached.mode))?;
+    }
+    if !outcome.changed && outcome.attached.is_empty() {
+        line("nothing to change")?;
+    }
+    if !outcome.published {
+        line("stored; the packet path does not have it yet, see `lb status`")?;
+    }
+    outcome.problems.iter().try_for_each(|problem| line(&format!("problem: {problem}")))
+}
+
+/// `lb status`.
+pub(super) fn status(status: &Status) -> Result<(), Error> {
+    let agent = &status.agent;
+    let (version, abi) = (&agent.version, agent.abi_version);
+    line(&match agent.pid {
+        Some(pid) => {
+            let up = humantime::format_duration(std::time::Duration::from_secs(agent.uptime_s.unwrap_or(0)));
+            format!("agent: running, pid {pid}, version {version}, abi {abi}, up {up}")
+        }
+        None => format!("agent: down (this is lb {version}, abi {abi})"),
+    })?;
+    line("")?;
+    if status.interfaces.is_empty() {
+        line("no interfaces; `lb attach IFACE` takes packets from one")?;
+    } else {
+        let interfaces: Vec<_> = status
+            .interfaces
+            .iter()
+            .map(|interface| {
+                let state = interface.mode.clone().unwrap_or_else(|| "not attached".to_owned());
+                let note = if interface.wanted.is_none() { "not asked for" } else { "" };
+                vec![interface.name.clone(), state, note.to_owned()]
+            })
+            .collect();
+        rows(&["INTERFACE", "MODE", ""], &interfaces)?;
+    }
+    line("")?;
+    service_rows(&status.services)?;
+    if !status.problems.is_empty() {
+        line("")?;
+    }
+    status.problems.iter().try_for_each(|problem| line(&format!("problem: {problem}")))
+}
+
+/// `lb service list`.
+pub(super) fn services(list: &ServiceList) -> Result<(), Error> {
+    service_rows(&list.services)
+}
+
+fn service_rows(services: &[ServiceView]) -> Result<(), Error> {
+    if services.is_empty() {
+        return line("no services; `lb service add NAME --vip ADDR:PORT/tcp` creates one");
+    }
+    let row = |service: &ServiceView| {
+        let active = service.backends_active.map_or("?".to_owned(), |active| active.to_string());
+        vec![
+            service.name.clone(),
+            service.vip.to_string(),
+            mode(service.mode).to_owned(),
+            format!("{active}/{}", service.backends_total),
+            service.packets.to_string(),
+            bytes(service.bytes),
+        ]
+    };
+    let services: Vec<_> = services.iter().map(row).collect();
+    rows(&["SERVICE", "ADDRESS", "MODE", " ACTIVE", " PACKETS", " BYTES"], &services)
+}
+
+/// `lb service show`.
+pub(super) fn service(detail: &ServiceDetail) -> Result<(), Error> {
+    let service = &detail.service;
+    let mut facts = vec![
+        ("service", service.name.clone()),
+        ("address", service.vip.to_string()),
+        ("mode", mode(service.mode).to_owned()),
+        ("check", check(&service.check)),
+        ("table", format!("{} slots", service.table_size)),
+    ];
+    if let Some(source) = &service.encap_source {
+        facts.push(("encap source", source.clone()));
+    }
+    if let Some(slots) = &service.slots {
+        let text = format!("{} steady, {} moving, {} settled", slots.steady, slots.moving, slots.settled);
+        facts.extend([("slots", text), ("tracked flows", slots.tracked_flows.to_string())]);
+    }
+    facts.push(("forwarded", format!("{} packets, {}", service.packets, bytes(service.bytes))));
+    for (name, text) in facts {
+        line(&format!("{name:<14} {text}"))?;
+    }
+    line("")?;
+    backend_rows(&detail.backends, false)
+}
+
+/// `lb backend list`.
+pub(super) fn backends(list: &BackendList) -> Result<(), Error> {
+    backend_rows(&list.backends, true)
+}
+
+fn backend_rows(backends: &[BackendView], with_service: bool) -> Result<(), Error> {
+    if backends.is_empty() {
+        return line("no backends; `lb backend add SERVICE ADDR` adds one");
+    }
+    let row = |backend: &BackendView| {
+        let share = f64::from(backend.share_ppm) / 10_000.0;
+        let cells = [
+            backend.address.to_string(),
+            backend.weight.to_string(),
+            if backend.admin == Admin::Drain { "drain" } else { "ready" }.to_owned(),
+            health_word(backend.health).to_owned(),
+            format!("{share:.2}%"),
+            backend.packets.to_string(),
+            bytes(backend.bytes),
+            next_hop(backend),
+        ];
+        let service = with_service.then(|| backend.service.clone());
+        service.into_iter().chain(cells).collect()
+    };
+    let cells: Vec<Vec<String>> = backends.iter().map(row).collect();
+    let headings =
+        ["SERVICE", "BACKEND", " WEIGHT", "ADMIN", "HEALTH", " SHARE", " PACKETS", " BYTES", "NEXT HOP"];
+    rows(if with_service { &headings } else { &headings[1..] }, &cells)
+}
+
+/// `lb health list`.
+pub(super) fn health(list: &HealthList) -> Result<(), Error> {
+    if list.checks.is_empty() {
+        return line("no backends; `lb backend add SERVICE ADDR` adds one");
+    }
+    let cells: Vec<_> = list
+        .checks
+        .iter()
+        .map(|view| {
+            let latency = view.latency_us.map_or(String::new(), |us| format!("{:.1}ms", us as f64 / 1000.0));
+            vec![
+                view.service.clone(),
+                view.address.to_string(),
+                health_word(view.state).to_owned(),
+                check(&view.check),
+                latency,
+                view.last_result.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    rows(&["SERVICE", "BACKEND", "HEALTH", "CHECK", " TOOK", "LAST RESULT"], &cells)
+}
+
+/// `lb stats`.
+pub(super) fn stats(stats: &Stats) -> Result<(), Error> {
+    let mut forwarded = Vec::new();
+    for service in &stats.services {
+        let total =
+            vec![service.name.clone(), String::new(), service.packets.to_string(), bytes(service.bytes)];
+        forwarded.push(total);
+        forwarded.extend(service.backends.iter().map(|backend| {
+            vec![
+                String::new(),
+                backend.address.to_string(),
+                backend.packets.to_string(),
+                bytes(backend.bytes),
+            ]
+        }));
+    }
+    if forwarded.is_empty() {
+        line("no services; `lb service add NAME --vip ADDR:PORT/tcp` creates one")?;
+    } else {
+        rows(&["SERVICE", "BACKEND", " PACKETS", " BYTES"], &forwarded)?;
+    }
+    let others: Vec<_> = stats
+        .reasons
+        .iter()
+        .filter(|reason| reason.packets > 0)
+        .map(|reason| {
+            let action = if reason.action == "drop" { "dropped" } else { "passed to the host" };
+            vec![reason.reason.clone(), action.to_owned(), reason.packets.to_string(), bytes(reason.bytes)]
+        })
+        .collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    line("")?;
+    rows(&["NOT FORWARDED", "ACTION", " PACKETS", " BYTES"], &others)
+}
+
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::L2 => "l2",
+        Mode::Ipip => "ipip",
+    }
+}
+
+fn health_word(state: HealthState) -> &'static str {
+    match state {
+        HealthState::Up => "up",
+        HealthState::Down => "down",
+        HealthState::Waiting => "waiting",
+        HealthState::Unchecked => "unchecked",
+    }
+}
+
+fn check(check: &Check) -> String {
+    let what = match &check.kind {
+        CheckKind::None => return "none".to_owned(),
+        CheckKind::Tcp => format!("tcp port {}", check.port),
+        CheckKind::Http { path, status: (low, high), .. } => {
+            format!("http port {} {path} {low}-{high}", check.port)
+        }
+    };
+    format!("{what} every {}", humantime::format_duration(check.interval))
+}
+
+fn next_hop(backend: &BackendView) -> String {
+    match &backend.next_hop {
+        NextHopView::Resolved { interface, mac, gateway: Some(gateway), .. } => {
+            format!("{mac} on {interface} via {gateway}")
+        }
+        NextHopView::Resolved { interface, mac, gateway: None, .. } => format!("{mac} on {interface}"),
+        NextHopView::Unresolved { reason } => {
+            let reason = reason.strip_prefix(&format!("{}: ", backend.address)).unwrap_or(reason);
+            format!("unresolved: {reason}")
+        }
+    }
+}
+
+/// A number of bytes, short.
+fn bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "kB", "MB", "GB", "TB"] {
+        if value < 1000.0 {
+            return if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") };
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.1} PB")
+}

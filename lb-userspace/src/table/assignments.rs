@@ -1,0 +1,158 @@
+//! Which index of the `LIVENESS` and `TX_PORTS` maps belongs to what.
+//!
+//! Stored beside the desired state: a restarted agent must read the pinned maps as its predecessor wrote them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use lb_common::maps::{MAX_BACKENDS, MAX_TX_PORTS};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    desired::{
+        model::{Backend, Check, CheckKind, Desired, Service},
+        ops::next_id,
+    },
+    health::{Target, Targets},
+    net::{NextHop, NextHops},
+};
+
+/// Name of the file in the state directory.
+pub const FILE: &str = "assignments.json";
+
+/// The indices in use. They rotate, so that one is reused as late as possible.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
+pub struct Assignments {
+    targets: BTreeMap<Target, u32>,
+    tx_ports: BTreeMap<u32, u32>,
+    last_target: u32,
+    last_tx_port: u32,
+}
+
+/// How they stand in the file: targets as a list, since they are no JSON keys.
+#[derive(Clone, Serialize, Deserialize)]
+struct Stored {
+    targets: Vec<(u32, Target)>,
+    tx_ports: BTreeMap<u32, u32>,
+    last_target: u32,
+    last_tx_port: u32,
+}
+
+impl From<Stored> for Assignments {
+    fn from(stored: Stored) -> Self {
+        let Stored { targets, tx_ports, last_target, last_tx_port } = stored;
+        let targets = targets.into_iter().map(|(id, target)| (target, id)).collect();
+        Self { targets, tx_ports, last_target, last_tx_port }
+    }
+}
+
+impl From<Assignments> for Stored {
+    fn from(assignments: Assignments) -> Self {
+        let Assignments { targets, tx_ports, last_target, last_tx_port } = assignments;
+        let targets = targets.into_iter().map(|(target, id)| (id, target)).collect();
+        Self { targets, tx_ports, last_target, last_tx_port }
+    }
+}
+
+/// What is checked for a backend. Backends without a check share one target per address.
+pub fn target_of(service: &Service, address: std::net::IpAddr) -> Target {
+    let check = match service.check.kind {
+        CheckKind::None => Check {
+            kind: CheckKind::None,
+            port: 0,
+            interval: Duration::ZERO,
+            timeout: Duration::ZERO,
+            rise: 1,
+            fall: 1,
+        },
+        CheckKind::Tcp | CheckKind::Http { .. } => service.check.clone(),
+    };
+    Target { address, check }
+}
+
+/// Each backend with its service and target.
+pub(crate) fn each_backend(desired: &Desired) -> impl Iterator<Item = (&String, &Service, &Backend, Target)> {
+    desired.services.iter().flat_map(|(name, service)| {
+        service
+            .backends
+            .iter()
+            .map(move |(address, backend)| (name, service, backend, target_of(service, *address)))
+    })
+}
+
+impl Assignments {
+    /// Gives indices to what is new and frees those of targets that are gone. True if anything changed.
+    pub fn update(&mut self, desired: &Desired, hops: &NextHops) -> bool {
+        let wanted: BTreeSet<Target> = each_backend(desired).map(|(.., target)| target).collect();
+        let before = self.targets.len();
+        self.targets.retain(|target, _| wanted.contains(target));
+        let mut changed = before != self.targets.len();
+        let mut used: BTreeSet<u32> = self.targets.values().copied().collect();
+        for target in wanted {
+            if self.targets.contains_key(&target) {
+                continue;
+            }
+            // There are no more targets than backends, whose number is limited alike.
+            let Some(id) = next_id(self.last_target, MAX_BACKENDS, &used) else { continue };
+            self.last_target = id;
+            used.insert(id);
+            self.targets.insert(target, id);
+            changed = true;
+        }
+        self.update_tx_ports(hops) || changed
+    }
+
+    /// Ports stay with their interface until the map is full: an interface that comes back finds its own.
+    fn update_tx_ports(&mut self, hops: &NextHops) -> bool {
+        let wanted: BTreeSet<u32> = egress_interfaces(hops).collect();
+        let mut changed = false;
+        for ifindex in &wanted {
+            if self.tx_ports.contains_key(ifindex) {
+                continue;
+            }
+            if self.tx_ports.len() >= MAX_TX_PORTS as usize - 1 {
+                self.tx_ports.retain(|ifindex, _| wanted.contains(ifindex));
+            }
+            let used: BTreeSet<u32> = self.tx_ports.values().copied().collect();
+            let Some(port) = next_id(self.last_tx_port, MAX_TX_PORTS, &used) else { break };
+            self.last_tx_port = port;
+            self.tx_ports.insert(*ifindex, port);
+            changed = true;
+        }
+        changed
+    }
+
+    /// Index of a target.
+    pub fn target(&self, target: &Target) -> Option<u32> {
+        self.targets.get(target).copied()
+    }
+
+    /// Index of an egress interface.
+    pub fn tx_port(&self, ifindex: u32) -> Option<u32> {
+        self.tx_ports.get(&ifindex).copied()
+    }
+
+    /// All targets by index.
+    pub fn targets(&self) -> impl Iterator<Item = (u32, &Target)> {
+        self.targets.iter().map(|(target, id)| (*id, target))
+    }
+
+    /// The targets that are to be checked.
+    pub fn checked(&self) -> Targets {
+        self.targets()
+            .filter(|(_, target)| target.check.kind != CheckKind::None)
+            .map(|(id, target)| (id, target.clone()))
+            .collect()
+    }
+}
+
+/// Interfaces that packets leave by.
+pub(crate) fn egress_interfaces(hops: &NextHops) -> impl Iterator<Item = u32> {
+    hops.values().filter_map(|hop| match hop {
+        NextHop::Resolved(egress) => Some(egress.ifindex),
+        NextHop::Unresolved(_) => None,
+    })
+}

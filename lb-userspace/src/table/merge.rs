@@ -1,0 +1,148 @@
+//! Desired state, health and next hops become one snapshot. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use lb_common::{
+    addr::{FAMILY_V4, FAMILY_V6, RawAddr, from_v4},
+    backend::{BACKEND_PRESENT, BACKEND_RESOLVED, Backend},
+    mode, slot,
+};
+
+use super::{
+    assignments::{Assignments, egress_interfaces, target_of},
+    snapshot::{Member, ServiceInput, Snapshot},
+};
+use crate::{
+    desired::model::{Admin, CheckKind, Desired, Mode, Service},
+    net::{NextHop, NextHops},
+};
+
+/// Whether each target is up, by target index. An absent one is not known yet and takes no traffic.
+pub type Liveness = BTreeMap<u32, bool>;
+
+/// Most bits of a source address that can vary.
+const SPREAD_BITS_MAX: u8 = 32;
+
+/// All that a snapshot follows from.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// What the operator asked for.
+    pub desired: &'a Desired,
+    /// Indices; [`Assignments::update`] has been called with the same desired state and next hops.
+    pub assignments: &'a Assignments,
+    /// Health.
+    pub liveness: &'a Liveness,
+    /// The way to each address.
+    pub hops: &'a NextHops,
+}
+
+/// What the packet path should hold.
+pub fn merge(inputs: Inputs<'_>) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    for service in inputs.desired.services.values() {
+        let mut members = Vec::new();
+        let mut unresolved = Vec::new();
+        for (address, backend) in &service.backends {
+            let Some(target) = inputs.assignments.target(&target_of(service, *address)) else { continue };
+            snapshot.backends.insert(backend.id, entry(inputs, service, *address, target));
+            let ready = backend.admin == Admin::Ready && backend.weight > 0;
+            if ready && is_up(inputs.liveness, service, target) {
+                let member = Member { id: backend.id, address: *address, weight: backend.weight };
+                let resolved = matches!(inputs.hops.get(address), Some(NextHop::Resolved(_)));
+                if resolved { &mut members } else { &mut unresolved }.push(member);
+            }
+        }
+        // Without any way to a backend the packets are counted as that, not as a lack of backends.
+        let members = if members.is_empty() { unresolved } else { members };
+        snapshot.services.insert(service.id, input(service, members));
+    }
+    for (id, target) in inputs.assignments.targets() {
+        let up = target.check.kind == CheckKind::None || inputs.liveness.get(&id) == Some(&true);
+        snapshot.targets.insert(id, up);
+    }
+    snapshot.tx_ports = egress_interfaces(inputs.hops)
+        .filter_map(|ifindex| Some((inputs.assignments.tx_port(ifindex)?, ifindex)))
+        .collect();
+    snapshot
+}
+
+/// Whether a backend of the service with this target takes traffic.
+pub fn is_up(liveness: &Liveness, service: &Service, target: u32) -> bool {
+    service.check.kind == CheckKind::None || liveness.get(&target) == Some(&true)
+}
+
+fn input(service: &Service, members: Vec<Member>) -> ServiceInput {
+    let class = slot::SIZES.iter().position(|size| *size == service.table_size as usize);
+    ServiceInput {
+        vip: service.vip,
+        mode: match service.mode {
+            Mode::L2 => mode::L2,
+            Mode::Ipip => mode::IPIP,
+        },
+        // Sizes were checked when the service entered the desired state.
+        class: class.map_or(slot::CLASS_DEFAULT, |class| class as u8),
+        flags: 0,
+        members,
+    }
+}
+
+fn entry(inputs: Inputs<'_>, service: &Service, address: IpAddr, target: u32) -> Backend {
+    let (address_raw, family) = raw(address);
+    let absent =
+        Backend { target, flags: BACKEND_PRESENT, family, address: address_raw, ..Backend::default() };
+    let Some(NextHop::Resolved(egress)) = inputs.hops.get(&address) else { return absent };
+    let Some(tx_port) = inputs.assignments.tx_port(egress.ifindex) else { return absent };
+    let (source, source_spread_bits) = match service.encap_source {
+        Some(prefix) => (prefix.address, prefix.host_bits().min(SPREAD_BITS_MAX)),
+        None => (egress.source, 0),
+    };
+    Backend {
+        next_hop_mac: egress.next_hop_mac,
+        source_mac: egress.source_mac,
+        ifindex: egress.ifindex,
+        tx_port,
+        flags: BACKEND_PRESENT | BACKEND_RESOLVED,
+        source_spread_bits,
+        mtu: egress.mtu,
+        source: raw(source).0,
+        ..absent
+    }
+}
+
+fn raw(address: IpAddr) -> (RawAddr, u8) {
+    match address {
+        IpAddr::V4(v4) => (from_v4(v4.octets()), FAMILY_V4),
+        IpAddr::V6(v6) => (v6.octets(), FAMILY_V6),
+    }
+}
+
+/// Gives targets that are new what is known of the backend from before, so that a changed check takes nothing out.
+/// `old` holds the indices of `before`, `assignments` those of `now`.
+pub fn inherit(
+    before: &Desired,
+    now: &Desired,
+    old: &Assignments,
+    assignments: &Assignments,
+    liveness: &mut Liveness,
+) {
+    for (name, service) in &now.services {
+        let Some(former) = before.services.get(name) else { continue };
+        for address in service.backends.keys().filter(|address| former.backends.contains_key(address)) {
+            let target = target_of(service, *address);
+            let Some(id) = assignments.target(&target) else { continue };
+            let Some(former_id) = old.target(&target_of(former, *address)) else { continue };
+            if old.target(&target).is_none() && is_up(liveness, former, former_id) {
+                liveness.insert(id, true);
+            }
+        }
+    }
+    let known: BTreeSet<u32> = assignments.targets().map(|(id, _)| id).collect();
+    liveness.retain(|id, _| known.contains(id));
+}
+
+#[cfg(test)]
+#[path = "merge_tests.rs"]
+mod tests;

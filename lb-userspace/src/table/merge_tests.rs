@@ -1,0 +1,213 @@
+//! What becomes of desired state, health and next hops.
+
+use super::*;
+use crate::{
+    desired::{
+        command::{Command, EncapSource, Settings},
+        ops,
+    },
+    health::Target,
+    net::Egress,
+};
+
+/// A state with some services, its indices, and a way to 10.0.0.0/24.
+struct World {
+    desired: Desired,
+    assignments: Assignments,
+    liveness: Liveness,
+    hops: NextHops,
+}
+
+impl World {
+    fn new(commands: &[Command]) -> Self {
+        let desired =
+            commands.iter().fold(Desired::new(1), |state, command| ops::apply(&state, command).unwrap());
+        let hops: NextHops = desired
+            .services
+            .values()
+            .flat_map(|service| service.backends.keys())
+            .map(|address| (*address, NextHop::Resolved(egress(7))))
+            .collect();
+        let mut assignments = Assignments::default();
+        assert!(assignments.update(&desired, &hops));
+        let liveness = assignments.targets().map(|(id, _)| (id, true)).collect();
+        Self { desired, assignments, liveness, hops }
+    }
+
+    fn merge(&self) -> Snapshot {
+        let Self { desired, assignments, liveness, hops } = self;
+        merge(Inputs { desired, assignments, liveness, hops })
+    }
+
+    /// Addresses that own slots of a service.
+    fn members(&self, name: &str) -> Vec<String> {
+        let id = self.desired.services[name].id;
+        self.merge().services[&id].members.iter().map(|member| member.address.to_string()).collect()
+    }
+
+    fn target(&self, name: &str, address: &str) -> Target {
+        target_of(&self.desired.services[name], address.parse().unwrap())
+    }
+
+    fn change(&mut self, command: &Command) {
+        let desired = ops::apply(&self.desired, command).unwrap();
+        let before = std::mem::replace(&mut self.desired, desired);
+        let old = self.assignments.clone();
+        self.assignments.update(&self.desired, &self.hops);
+        inherit(&before, &self.desired, &old, &self.assignments, &mut self.liveness);
+    }
+}
+
+fn egress(ifindex: u32) -> Egress {
+    Egress {
+        ifindex,
+        ifname: format!("eth{ifindex}"),
+        source_mac: [2, 0, 0, 0, 0, 1],
+        next_hop_mac: [2, 0, 0, 0, 0, 2],
+        gateway: None,
+        source: "10.0.0.1".parse().unwrap(),
+        mtu: 1500,
+    }
+}
+
+fn add(name: &str, vip: &str, change: impl FnOnce(&mut Settings)) -> Command {
+    let mut settings = Settings { vip: Some(vip.parse().unwrap()), ..Settings::default() };
+    change(&mut settings);
+    Command::ServiceAdd { name: name.to_owned(), settings: Box::new(settings) }
+}
+
+fn backends(service: &str, addresses: &[&str], weight: u32) -> Command {
+    let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+    Command::BackendAdd { service: service.to_owned(), addresses, weight }
+}
+
+fn web() -> World {
+    World::new(&[add("web", "192.0.2.1:80/tcp", |_| {}), backends("web", &["10.0.0.2", "10.0.0.3"], 100)])
+}
+
+#[test]
+fn members_are_up_ready_and_weighted() {
+    let mut world = web();
+    assert_eq!(world.members("web"), ["10.0.0.2", "10.0.0.3"]);
+    let down = world.assignments.target(&world.target("web", "10.0.0.2")).unwrap();
+    world.liveness.insert(down, false);
+    assert_eq!(world.members("web"), ["10.0.0.3"]);
+    assert!(!world.merge().targets[&down]);
+    world.liveness.insert(down, true);
+    let addresses: BTreeSet<IpAddr> = BTreeSet::from(["10.0.0.3".parse().unwrap()]);
+    let service = "web".to_owned();
+    let drain = Command::BackendAdmin { service: service.clone(), addresses, admin: Admin::Drain };
+    world.change(&drain);
+    assert_eq!(world.members("web"), ["10.0.0.2"]);
+    let snapshot = world.merge();
+    assert_eq!(snapshot.backends.len(), 2, "a drained backend keeps its entry");
+    assert!(snapshot.targets.values().all(|up| *up), "and counts as up");
+    let addresses = BTreeSet::from(["10.0.0.2".parse().unwrap()]);
+    world.change(&Command::BackendSet { service, addresses, weight: 0 });
+    assert!(world.members("web").is_empty());
+}
+
+#[test]
+fn a_new_backend_waits_for_its_first_success() {
+    let mut world = web();
+    world.hops.insert("10.0.0.4".parse().unwrap(), NextHop::Resolved(egress(7)));
+    world.change(&backends("web", &["10.0.0.4"], 100));
+    assert_eq!(world.members("web").len(), 2);
+    let target = world.assignments.target(&world.target("web", "10.0.0.4")).unwrap();
+    assert!(!world.merge().targets[&target]);
+    world.liveness.insert(target, true);
+    assert_eq!(world.members("web").len(), 3);
+}
+
+#[test]
+fn a_changed_check_takes_nothing_out() {
+    let mut world = web();
+    let down = world.assignments.target(&world.target("web", "10.0.0.2")).unwrap();
+    world.liveness.insert(down, false);
+    let mut settings = Settings::default();
+    settings.check.interval_ms = Some(300);
+    world.change(&Command::ServiceSet { name: "web".to_owned(), settings: Box::new(settings) });
+    assert_eq!(world.members("web"), ["10.0.0.3"], "what was up stays, what was down waits");
+    assert_eq!(world.liveness.len(), 1, "freed indices are forgotten");
+}
+
+#[test]
+fn services_with_the_same_check_share_targets() {
+    let world = World::new(&[
+        add("a", "192.0.2.1:80/tcp", |_| {}),
+        add("b", "192.0.2.2:80/tcp", |_| {}),
+        add("c", "192.0.2.2:53/udp", |_| {}),
+        backends("a", &["10.0.0.2"], 100),
+        backends("b", &["10.0.0.2"], 100),
+        backends("c", &["10.0.0.2"], 100),
+    ]);
+    let snapshot = world.merge();
+    let targets: Vec<u32> = snapshot.backends.values().map(|backend| backend.target).collect();
+    assert_eq!(targets[0], targets[1]);
+    assert_ne!(targets[0], targets[2]);
+    assert_eq!(snapshot.targets.len(), 2);
+    assert_eq!(world.assignments.checked().len(), 1, "what has no check is not checked");
+}
+
+#[test]
+fn indices_survive_storage_and_changes() {
+    let mut world = web();
+    let text = serde_json::to_string(&world.assignments).unwrap();
+    let mut read: Assignments = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, world.assignments);
+    assert!(!read.update(&world.desired, &world.hops));
+    let before = world.merge();
+    world.change(&add("other", "192.0.2.1:81/tcp", |_| {}));
+    world.change(&backends("other", &["10.0.0.2"], 1));
+    let after = world.merge();
+    for (id, backend) in before.backends {
+        assert_eq!(after.backends[&id], backend);
+    }
+}
+
+#[test]
+fn an_unresolved_backend_has_an_entry_without_a_way() {
+    let mut world = web();
+    world.hops.insert("10.0.0.2".parse().unwrap(), NextHop::Unresolved("no route".to_owned()));
+    assert_eq!(world.members("web"), ["10.0.0.3"]);
+    let snapshot = world.merge();
+    let flags: Vec<u8> = snapshot.backends.values().map(|backend| backend.flags).collect();
+    assert_eq!(flags, [BACKEND_PRESENT, BACKEND_PRESENT | BACKEND_RESOLVED]);
+    world.hops.clear();
+    assert_eq!(
+        world.members("web").len(),
+        2,
+        "packets are then counted as unresolved, not as without backend"
+    );
+    assert!(world.merge().tx_ports.is_empty());
+}
+
+#[test]
+fn each_egress_has_a_port() {
+    let mut world = web();
+    world.hops.insert("10.0.0.3".parse().unwrap(), NextHop::Resolved(egress(9)));
+    world.assignments.update(&world.desired, &world.hops);
+    let snapshot = world.merge();
+    for backend in snapshot.backends.values() {
+        assert_eq!(snapshot.tx_ports[&backend.tx_port], backend.ifindex);
+    }
+    assert_eq!(snapshot.tx_ports.len(), 2);
+}
+
+#[test]
+fn the_outer_source_is_the_egress_or_spread_over_a_prefix() {
+    let ipip = |source: Option<&str>| {
+        let source = source.map(|prefix| EncapSource::Prefix(prefix.parse().unwrap()));
+        let world = World::new(&[
+            add("t", "192.0.2.1:80/tcp", |settings| {
+                settings.mode = Some(Mode::Ipip);
+                settings.encap_source = source;
+            }),
+            backends("t", &["10.0.0.2"], 1),
+        ]);
+        *world.merge().backends.values().next().unwrap()
+    };
+    assert_eq!((ipip(None).source, ipip(None).source_spread_bits), (from_v4([10, 0, 0, 1]), 0));
+    let spread = ipip(Some("10.9.0.0/16"));
+    assert_eq!((spread.source, spread.source_spread_bits), (from_v4([10, 9, 0, 0]), 16));
+}

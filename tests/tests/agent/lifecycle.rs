@@ -1,0 +1,141 @@
+//! How the agent starts, ends and comes back.
+
+use std::{fs, os::unix::fs::PermissionsExt, process::Child};
+
+use lb_tests::{agent::Instance, wait};
+use serde_json::Value;
+
+use crate::support::{agent, namespace, refusal};
+
+/// An agent that `lb attach` started in the background; ended when dropped.
+struct Background(libc::pid_t);
+
+impl Background {
+    fn of(status: &Value) -> Self {
+        Self(status["agent"]["pid"].as_i64().expect("a running agent").try_into().unwrap())
+    }
+
+    fn signal(&self, signal: libc::c_int) -> bool {
+        // SAFETY: sends a signal; the process is one that this test had started.
+        unsafe { libc::kill(self.0, signal) == 0 }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.signal(libc::SIGKILL);
+    }
+}
+
+#[test]
+fn attach_starts_the_agent_and_says_the_mode() {
+    let instance = Instance::new(&namespace()).unwrap();
+    let said = instance.lb(&["attach", "eth0", "--mode", "generic"]).unwrap();
+    let status = instance.json(&["status"]).unwrap();
+    let background = Background::of(&status);
+    assert!(said.starts_with("attached to eth0, generic\n"), "{said}");
+    assert!(said.contains(&format!("pid {}", background.0)), "{said}");
+    assert_eq!(status["interfaces"][0]["mode"], "generic");
+    let mode = fs::metadata(instance.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+
+    // It ends cleanly, and leaves the packet path as it is.
+    assert!(background.signal(libc::SIGTERM));
+    wait::until_true("the socket to go", || Ok(!instance.socket().exists())).unwrap();
+    let down = instance.json(&["status"]).unwrap();
+    assert_eq!(down["agent"]["running"], false);
+    assert_eq!(down["interfaces"][0]["mode"], "generic");
+    assert!(down["problems"][0].as_str().unwrap().contains("down"));
+}
+
+#[test]
+fn attach_tells_why_the_agent_did_not_start() {
+    let instance = Instance::new(&namespace()).unwrap();
+    fs::create_dir(instance.state_dir()).unwrap();
+    fs::write(instance.state_dir().join("desired.json"), "damaged").unwrap();
+    let output = instance.output(&["attach", "eth0"]).unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(7), "{message}");
+    assert!(message.contains("desired.json.damaged-1"), "{message}");
+}
+
+#[test]
+fn without_an_agent_only_reading_works() {
+    let instance = Instance::new(&namespace()).unwrap();
+    assert_eq!(instance.json(&["status"]).unwrap()["agent"]["running"], false);
+    instance.lb(&["stats"]).unwrap();
+    instance.lb(&["version"]).unwrap();
+    for line in ["service list", "backend list", "health list", "detach --all", "service del web"] {
+        let refused = refusal(&instance, &line.split(' ').collect::<Vec<_>>());
+        assert_eq!(refused.code, 3, "lb {line}: {}", refused.message);
+        assert!(refused.message.contains("lb attach"), "{}", refused.message);
+    }
+    assert!(!instance.state_dir().exists(), "reading leaves nothing behind");
+}
+
+#[test]
+fn everything_asked_for_survives_a_kill() {
+    let mut agent = agent();
+    agent.lb(&["attach", "eth0"]).unwrap();
+    agent.lb(&["service", "add", "web", "--vip", "192.0.2.1:80/tcp"]).unwrap();
+    agent.lb(&["backend", "add", "web", "10.0.0.2", "10.0.0.3", "--weight", "7"]).unwrap();
+    agent.lb(&["backend", "drain", "web", "10.0.0.3"]).unwrap();
+    let asked = |agent: &lb_tests::agent::Agent| {
+        let list = agent.json(&["backend", "list"]).unwrap();
+        let backends = list["backends"].as_array().unwrap().iter();
+        let facts = |b: &Value| format!("{} {} {} {}", b["address"], b["id"], b["weight"], b["admin"]);
+        let interfaces = agent.json(&["status"]).unwrap()["interfaces"].clone();
+        (backends.map(facts).collect::<Vec<_>>(), interfaces)
+    };
+    let before = asked(&agent);
+    assert_eq!(before.0.len(), 2);
+    agent.kill().unwrap();
+    agent.restart().unwrap();
+    assert_eq!(asked(&agent), before);
+}
+
+#[test]
+fn an_interface_that_is_gone_is_a_problem_and_not_an_end() {
+    let netns = namespace();
+    let mut agent = lb_tests::agent::Agent::start(&netns, &[]).unwrap();
+    agent.lb(&["attach", "eth0"]).unwrap();
+    agent.kill().unwrap();
+    netns.ip(&["link delete eth0"]).unwrap();
+    agent.restart().unwrap();
+    let status = agent.json(&["status"]).unwrap();
+    assert_eq!(status["interfaces"][0]["name"], "eth0");
+    assert_eq!(status["interfaces"][0]["mode"], Value::Null);
+    assert!(status["problems"].to_string().contains("eth0"), "{status}");
+    agent.lb(&["detach", "eth0"]).unwrap();
+    assert_eq!(agent.json(&["status"]).unwrap()["interfaces"], Value::Array(vec![]));
+}
+
+#[test]
+fn a_client_that_gives_up_says_so() {
+    let agent = agent();
+    let pid = agent.json(&["status"]).unwrap()["agent"]["pid"].as_i64().unwrap();
+    let pid = libc::pid_t::try_from(pid).unwrap();
+    // SAFETY: stops a process that this test started; the guard kills it stopped or not.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGSTOP) }, 0);
+    let refused = refusal(agent.instance(), &["--timeout", "200ms", "service", "list"]);
+    assert_eq!(refused.code, 8, "{}", refused.message);
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGCONT) }, 0);
+    agent.lb(&["service", "list"]).unwrap();
+}
+
+#[test]
+fn commands_at_once_all_count() {
+    let agent = agent();
+    agent.lb(&["service", "add", "web", "--vip", "192.0.2.1:80/tcp", "--check", "none"]).unwrap();
+    let add = |n: u32| -> Child {
+        let address = format!("10.0.0.{n}");
+        agent.instance().command(&["backend", "add", "web", &address]).unwrap().spawn().unwrap()
+    };
+    let children: Vec<Child> = (2..22).map(add).collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    let list = agent.json(&["backend", "list", "web"]).unwrap();
+    assert_eq!(list["backends"].as_array().unwrap().len(), 20);
+}

@@ -1,0 +1,101 @@
+//! What these tests share: running commands that fail, and proof that nothing changed.
+
+use std::{fs, sync::Arc};
+
+use lb_tests::{
+    agent::{Agent, Instance},
+    link,
+    netns::Netns,
+    unique, wait,
+};
+use serde_json::Value;
+
+/// A namespace with one end of a veth pair as `eth0`, for what needs an interface but no traffic.
+pub fn namespace() -> Arc<Netns> {
+    let netns = Netns::new(&unique::name()).unwrap();
+    link::veth((&netns, "eth0"), (&netns, "peer0")).unwrap();
+    netns.ip(&["addr add 10.0.0.1/24 dev eth0", "addr add fd00::1/64 dev eth0 nodad"]).unwrap();
+    Arc::new(netns)
+}
+
+/// An agent in such a namespace.
+pub fn agent() -> Agent {
+    Agent::start(&namespace(), &[]).unwrap()
+}
+
+/// A failed command.
+#[derive(Debug)]
+pub struct Refusal {
+    pub code: i32,
+    pub message: String,
+}
+
+/// Runs a command that must fail, with both kinds of output, and checks their form.
+pub fn refusal(instance: &Instance, arguments: &[&str]) -> Refusal {
+    let json = instance.output(&[&["-o", "json"], arguments].concat()).unwrap();
+    let code = json.status.code().expect("ended by a signal");
+    assert_ne!(code, 0, "lb {arguments:?} should have failed");
+    assert!(json.stdout.is_empty(), "lb {arguments:?} printed a result beside its failure");
+    let stderr = String::from_utf8(json.stderr).unwrap();
+    let value: Value = serde_json::from_str(&stderr).unwrap_or_else(|_| panic!("no JSON: {stderr}"));
+    let message = value["error"]["message"].as_str().unwrap().to_owned();
+    assert_eq!(value["error"]["kind"], kind(code), "{message}");
+    assert_eq!(value.as_object().unwrap().len(), 1);
+    let text = instance.output(arguments).unwrap();
+    assert_eq!(text.status.code(), Some(code), "lb {arguments:?}");
+    assert_eq!(String::from_utf8(text.stderr).unwrap(), format!("lb: {message}\n"), "one clear line");
+    Refusal { code, message }
+}
+
+/// Name of the kind of failure of an exit code.
+fn kind(code: i32) -> &'static str {
+    match code {
+        1 => "failed",
+        2 => "usage",
+        3 => "agent_not_running",
+        4 => "not_found",
+        5 => "permission",
+        6 => "conflict",
+        7 => "invalid_configuration",
+        8 => "timeout",
+        other => panic!("unknown exit code {other}"),
+    }
+}
+
+/// Everything that a refused command must leave alone.
+#[derive(Debug, PartialEq)]
+pub struct Everything {
+    stored: String,
+    status: Value,
+    backends: Value,
+}
+
+/// Looks at everything.
+pub fn everything(instance: &Instance) -> Everything {
+    let mut status = instance.json(&["status"]).unwrap();
+    status["agent"]["uptime_s"].take();
+    Everything {
+        stored: fs::read_to_string(instance.state_dir().join("desired.json")).unwrap(),
+        status,
+        backends: instance.json(&["backend", "list"]).unwrap(),
+    }
+}
+
+/// The backend of an address in `lb backend list`.
+pub fn backend(instance: &Instance, address: &str) -> Value {
+    let list = instance.json(&["backend", "list"]).unwrap();
+    let backends = list["backends"].as_array().unwrap();
+    backends.iter().find(|backend| backend["address"] == address).unwrap_or(&Value::Null).clone()
+}
+
+/// Waits until a field of a backend has a value.
+pub fn wait_for(instance: &Instance, address: &str, pointer: &str, value: impl Into<Value>) {
+    let value = value.into();
+    let what = format!("{pointer} of {address} to be {value}");
+    wait::until(&what, || {
+        let backend = backend(instance, address);
+        anyhow::ensure!(backend.pointer(pointer) == Some(&value), "it is {backend}");
+        Ok(())
+    })
+    .unwrap();
+}
