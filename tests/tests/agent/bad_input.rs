@@ -46,14 +46,22 @@ const ROWS: &[Row] = &[
     ("service add other --vip 192.0.2.1:81/tcp --table-size 1000", 7, "1021, 8191, 65537, 524287"),
     ("service add other --vip 192.0.2.1:81/tcp --table-size -1", 2, "-1"),
     ("service add other --vip 192.0.2.1:81/tcp --encap-source 10.9.0.0/16", 7, "--mode ipip"),
-    ("service add other --vip 192.0.2.1:81/tcp --mode ipip --encap-source 10.9.0.1/16", 2, "beyond the length"),
+    (
+        "service add other --vip 192.0.2.1:81/tcp --mode ipip --encap-source 10.9.0.1/16",
+        2,
+        "beyond the length",
+    ),
     ("service add other --vip 192.0.2.1:81/tcp --check-path /x", 7, "--check http"),
     ("service add other --vip 192.0.2.1:81/tcp --check http --check-path x", 7, "begin with /"),
     ("service add other --vip 192.0.2.1:81/tcp --check http --check-status 99", 7, "100-599"),
     ("service add other --vip 192.0.2.1:81/tcp --check http --check-status ok", 2, "200-399"),
     ("service add other --vip 192.0.2.1:81/tcp --check-port 70000", 2, "70000"),
     ("service add other --vip 192.0.2.1:81/tcp --check-interval 1", 2, "500ms or 2s"),
-    ("service add other --vip 192.0.2.1:81/tcp --check-interval 1s --check-timeout 2s", 7, "exceeds the interval"),
+    (
+        "service add other --vip 192.0.2.1:81/tcp --check-interval 1s --check-timeout 2s",
+        7,
+        "exceeds the interval",
+    ),
     ("service add other --vip 192.0.2.1:81/tcp --check-rise 0", 7, "rise of 0"),
     ("service add other --vip 192.0.2.1:81/tcp --check-fall -1", 2, "-1"),
     ("service add other --vip 192.0.2.1:0/tcp --check tcp", 7, "--check-port"),
@@ -210,9 +218,11 @@ fn as_nobody(netns: &Arc<Netns>, instance: &Instance, arguments: &[&str]) -> (Op
     // setns comes first: it needs the rights that are given up here.
     // SAFETY: plain system calls between fork and exec.
     unsafe {
-        command.pre_exec(|| match (libc::setgroups(0, std::ptr::null()), libc::setgid(NOBODY), libc::setuid(NOBODY)) {
-            (0, 0, 0) => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
+        command.pre_exec(|| {
+            match (libc::setgroups(0, std::ptr::null()), libc::setgid(NOBODY), libc::setuid(NOBODY)) {
+                (0, 0, 0) => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
         });
     }
     let output = command.output().unwrap();
@@ -223,7 +233,8 @@ fn as_nobody(netns: &Arc<Netns>, instance: &Instance, arguments: &[&str]) -> (Op
 fn no_root() {
     let netns = namespace();
     let instance = Instance::new(&netns).unwrap();
-    for arguments in [&["attach", "eth0"][..], &["agent"], &["decap", "attach", "eth0", "--vip", "192.0.2.1"]] {
+    for arguments in [&["attach", "eth0"][..], &["agent"], &["decap", "attach", "eth0", "--vip", "192.0.2.1"]]
+    {
         let (code, message) = as_nobody(&netns, &instance, arguments);
         assert_eq!(code, Some(5), "lb {arguments:?}: {message}");
         assert!(message.contains("sudo"), "lb {arguments:?}: {message}");

@@ -31,7 +31,8 @@ fn backends_join_when_they_answer_and_leave_when_they_do_not() {
     wait_for(instance, &second, "/health", "down");
     wait_for(instance, &second, "/slots", 0);
     let checks = agent.json(&["health", "list", "web"]).unwrap();
-    let check = checks["checks"].as_array().unwrap().iter().find(|check| check["address"] == *second).unwrap();
+    let check =
+        checks["checks"].as_array().unwrap().iter().find(|check| check["address"] == *second).unwrap();
     assert_eq!(check["state"], "down");
     assert!(check["failures"].as_u64() >= Some(2), "{check}");
     assert!(check["last_result"].is_string(), "{check}");

@@ -1,4 +1,5 @@
 //! The `lb` binary end to end, as users and scripts meet it.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod support;
 mod story;

@@ -22,7 +22,8 @@ fn answer(instance: &Instance, line: &str) -> Value {
     value
 }
 
-const SERVICE: &str = "backends_active backends_total bytes check encap_source id mode name packets slots table_size vip";
+const SERVICE: &str =
+    "backends_active backends_total bytes check encap_source id mode name packets slots table_size vip";
 const BACKEND: &str = "address admin bytes health id next_hop packets service share_ppm slots weight";
 
 #[test]
@@ -32,7 +33,9 @@ fn every_answer_has_its_fields() {
     let attached = lb("attach eth0");
     assert_eq!(fields(&attached), "attached changed problems published schema_version");
     assert_eq!(fields(first(&attached, "attached")), "ifindex mode name note");
-    lb("service add web --vip 192.0.2.1:80/tcp --mode ipip --encap-source 10.9.0.0/16 --check http --check-host x");
+    lb(
+        "service add web --vip 192.0.2.1:80/tcp --mode ipip --encap-source 10.9.0.0/16 --check http --check-host x",
+    );
     lb("backend add web 10.0.0.2");
     agent.instance();
 
