@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
 };
@@ -132,33 +131,11 @@ impl Kernel {
 /// Whether there is a complete set of pins, all of them as this agent would make them. False: there is none, and
 /// nothing is attached that could be using a part of one.
 fn check_pins(pins: &Pins, seed: u64) -> Result<bool, Error> {
-    let fix = || {
-        format!(
-            "detach (`lb detach --all`) or stop the agent, then remove it: rm -r {}",
-            pins.root().display()
-        )
-    };
-    let mut missing = Vec::new();
-    for (name, expected) in OBJECT.shapes()? {
-        let path = pins.map(name);
-        let map = match sys::object_get(&path) {
-            Ok(map) => map,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                missing.push(name);
-                continue;
-            }
-            Err(error) => return Err(pins::failed(&format!("open {}", path.display()), &error)),
-        };
-        let shape = sys::map_info(map.as_fd()).ok().map(|(_, shape)| shape.comparable());
-        if shape != Some(expected) {
-            return Err(Error::invalid(format!(
-                "{} is not a map of this lb: it should be {expected:?}, it is {}; {}",
-                path.display(),
-                shape.map_or("no map".to_owned(), |shape| format!("{shape:?}")),
-                fix()
-            )));
-        }
-    }
+    let fix = format!(
+        "detach (`lb detach --all`), stop the agent, then remove it: rm -r {}",
+        pins.root().display()
+    );
+    let missing = OBJECT.check(pins, &fix)?;
     let meta = if missing.contains(&maps::META) { Meta::default() } else { read_meta(pins)? };
     let complete = missing.is_empty() && meta != Meta::default();
     if !complete {
@@ -167,17 +144,15 @@ fn check_pins(pins: &Pins, seed: u64) -> Result<bool, Error> {
             return Ok(false);
         }
         return Err(Error::invalid(format!(
-            "the pins in {} are not complete ({}) although interfaces are attached; {}",
+            "the pins in {} are not complete ({}) although interfaces are attached; {fix}",
             pins.root().display(),
-            missing.join(", "),
-            fix()
+            missing.join(", ")
         )));
     }
     if meta.abi_version != ABI_VERSION || meta.seed != seed {
         return Err(Error::invalid(format!(
-            "the pins in {} were made with another seed or ABI (that of another --state-dir?); use that again, or {}",
-            pins.root().display(),
-            fix()
+            "the pins in {} were made with another seed or ABI (that of another --state-dir?); use that again, or {fix}",
+            pins.root().display()
         )));
     }
     Ok(true)
@@ -219,7 +194,7 @@ pub(crate) fn write<K: Pod, V: Pod>(map: &impl AsFd, name: &str, key: &K, value:
 const BATCH: usize = 4096;
 
 /// Calls `visit` with every element of a map.
-fn walk<K: Pod + Default, V: Pod + Default>(
+pub(crate) fn walk<K: Pod + Default, V: Pod + Default>(
     map: BorrowedFd<'_>,
     name: &str,
     mut visit: impl FnMut(&K, &V),

@@ -12,6 +12,7 @@ pub mod fake;
 mod kernel;
 mod inner;
 pub mod attach;
+pub mod decap;
 mod object;
 mod objects;
 pub mod pins;

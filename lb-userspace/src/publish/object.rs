@@ -1,14 +1,18 @@
 //! The BPF objects, and loading one.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
+    fmt, io,
     os::fd::{AsFd, OwnedFd},
 };
 
 use aya::{Ebpf, EbpfError, EbpfLoader, programs::Xdp};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_DEVMAP;
 
-use super::{pins::Pins, sys::Shape};
+use super::{
+    pins::{self, Pins},
+    sys::{self, Shape},
+};
 use crate::error::{Error, Kind};
 
 /// A BPF object that is part of this binary.
@@ -25,7 +29,7 @@ const OLDEST_KERNEL: (u32, u32) = (5, 9);
 
 impl Object {
     /// The shapes that the maps must have.
-    pub(crate) fn shapes(&self) -> Result<HashMap<&'static str, Shape>, Error> {
+    pub(crate) fn shapes(&self) -> Result<BTreeMap<&'static str, Shape>, Error> {
         let object = aya_obj::Object::parse(self.bytes)
             .map_err(|error| Error::failed(format!("the built-in BPF object is damaged: {error}")))?;
         let shape = |name: &&'static str| {
@@ -43,6 +47,34 @@ impl Object {
             Ok((*name, shape.comparable()))
         };
         self.maps.iter().map(shape).collect()
+    }
+
+    /// Compares the maps that are pinned with what this object needs. Returns those that are not there.
+    ///
+    /// # Errors
+    /// If a pin is of something else; `fix` says what to do about it.
+    pub(crate) fn check(&self, pins: &Pins, fix: &str) -> Result<Vec<&'static str>, Error> {
+        let mut missing = Vec::new();
+        for (name, expected) in self.shapes()? {
+            let path = pins.map(name);
+            let map = match sys::object_get(&path) {
+                Ok(map) => map,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    missing.push(name);
+                    continue;
+                }
+                Err(error) => return Err(pins::failed(&format!("open {}", path.display()), &error)),
+            };
+            let shape = sys::map_info(map.as_fd()).ok().map(|(_, shape)| shape.comparable());
+            if shape != Some(expected) {
+                let found = shape.map_or("no map".to_owned(), |shape| shape.to_string());
+                return Err(Error::invalid(format!(
+                    "{} is not a map of this lb: it should be {expected}, it is {found}; {fix}",
+                    path.display()
+                )));
+            }
+        }
+        Ok(missing)
     }
 
     /// Loads the object: maps that are pinned are used, the others made and pinned. The program is loaded, not
@@ -80,6 +112,16 @@ impl Shape {
             return Self { value_size: 0, flags: 0, ..self };
         }
         self
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "of type {} with {} entries of {} + {} bytes and flags {:#x}",
+            self.kind, self.max_entries, self.key_size, self.value_size, self.flags
+        )
     }
 }
 

@@ -5,7 +5,7 @@
 //!                         links/<interface>:<mode>
 //!                         tables/<service id>      the slot map in use; `<id>-next` while one is published
 //!                         tables/services_v4, _v6  the service tables in use
-//!                         decap/<interface>/       what `lb decap` pins
+//!                         decap/<interface>/       maps, program and links/ of `lb decap`
 //! ```
 
 use std::{
@@ -64,6 +64,11 @@ impl Pins {
     /// Directory of all that `lb decap` pinned, one directory per interface.
     pub fn decap(&self) -> PathBuf {
         self.root.join("decap")
+    }
+
+    /// The pins of `lb decap` on an interface.
+    pub fn decap_on(&self, ifname: &str) -> Self {
+        Self { root: self.decap().join(encode(ifname)) }
     }
 }
 
