@@ -17,14 +17,13 @@ use super::{
     Attached, attach,
     kernel::{open_map, walk, write},
     object::Object,
-    objects,
     pins::{self, Pins},
     sys,
 };
 use crate::{desired::model::AttachMode, error::Error};
 
 const OBJECT: Object =
-    Object { bytes: objects::DECAP, maps: &[maps::DECAP_VIPS, maps::REASONS], program: "decap" };
+    Object { bytes: crate::objects::LB_DECAP, maps: &[maps::DECAP_VIPS, maps::REASONS], program: "decap" };
 /// Name of the program's pin.
 const PROGRAM_PIN: &str = "program";
 
@@ -62,7 +61,7 @@ pub fn attach(pin_dir: &Path, ifname: &str, vips: &[IpAddr], mode: AttachMode) -
             let _ = remove_all(&pins);
         }
     })?;
-    Ok(Decap { attached, vips: vips.iter().map(address).collect() })
+    Ok(Decap { attached, vips: addresses(&vips) })
 }
 
 fn load_and_attach(
@@ -118,7 +117,7 @@ pub fn list(pin_dir: &Path) -> Result<Vec<Decap>, Error> {
         for attached in attach::list(&pins.links())? {
             let map = open_map(&pins, maps::DECAP_VIPS)?;
             let vips = read_vips(map.as_fd())?;
-            found.push(Decap { attached, vips: vips.iter().map(address).collect() });
+            found.push(Decap { attached, vips: addresses(&vips) });
         }
     }
     Ok(found)
@@ -151,6 +150,13 @@ fn raw(address: IpAddr) -> RawAddr {
         IpAddr::V4(address) => from_v4(address.octets()),
         IpAddr::V6(address) => address.octets(),
     }
+}
+
+/// The addresses in keys, in order.
+fn addresses(keys: &BTreeSet<RawAddr>) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> = keys.iter().map(address).collect();
+    addresses.sort_unstable();
+    addresses
 }
 
 /// The address in a key. Twelve zero bytes at the end tell IPv4, which no IPv6 service address has.

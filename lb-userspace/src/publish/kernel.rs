@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
+    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
 };
@@ -27,11 +28,10 @@ use super::{
 };
 use crate::{desired::model::AttachMode, error::Error, table::transition::Slots};
 
-/// All maps of the packet path.
+/// The packet path. All its maps are pinned, and `META` beside them, which only agents read.
 pub(crate) const OBJECT: Object = Object {
-    bytes: super::objects::XDP,
+    bytes: crate::objects::LB_XDP,
     maps: &[
-        maps::META,
         maps::SERVICES_V4,
         maps::SERVICES_V6,
         maps::SLOTS[0],
@@ -109,8 +109,12 @@ impl Kernel {
     /// Marks a new set of pins as complete: this is the last thing that makes it one.
     fn complete(&self, seed: u64) -> Result<(), Error> {
         let meta = Meta { abi_version: ABI_VERSION, reserved: 0, seed };
-        let map = open_map(&self.pins, maps::META)?;
-        write(&map, maps::META, &0u32, &[meta])
+        let map = sys::create_array(maps::META, size_of::<Meta>())
+            .map_err(|error| pins::failed("make the map META", &error))?;
+        write(&map, maps::META, &0u32, &[meta])?;
+        let path = self.pins.map(maps::META);
+        sys::object_pin(map.as_fd(), &path)
+            .map_err(|error| pins::failed(&format!("pin {}", path.display()), &error))
     }
 
     /// Gives the new program to the links that are there, and drops those of interfaces that are gone.
@@ -135,20 +139,20 @@ fn check_pins(pins: &Pins, seed: u64) -> Result<bool, Error> {
         "detach (`lb detach --all`), stop the agent, then remove it: rm -r {}",
         pins.root().display()
     );
-    let missing = OBJECT.check(pins, &fix)?;
-    let meta = if missing.contains(&maps::META) { Meta::default() } else { read_meta(pins)? };
-    let complete = missing.is_empty() && meta != Meta::default();
-    if !complete {
+    let mut missing = OBJECT.check(pins, &fix)?;
+    let meta = read_meta(pins, &fix)?;
+    missing.extend(meta.is_none().then_some(maps::META));
+    let Some(meta) = meta.filter(|_| missing.is_empty()) else {
         // What a crash left half-made is made anew, unless packets may be passing through it.
         if attach::list(&pins.links())?.is_empty() {
             return Ok(false);
         }
         return Err(Error::invalid(format!(
-            "the pins in {} are not complete ({}) although interfaces are attached; {fix}",
+            "the pins in {} are not complete ({} missing) although interfaces are attached; {fix}",
             pins.root().display(),
             missing.join(", ")
         )));
-    }
+    };
     if meta.abi_version != ABI_VERSION || meta.seed != seed {
         return Err(Error::invalid(format!(
             "the pins in {} were made with another seed or ABI (that of another --state-dir?); use that again, or {fix}",
@@ -158,16 +162,27 @@ fn check_pins(pins: &Pins, seed: u64) -> Result<bool, Error> {
     Ok(true)
 }
 
-fn read_meta(pins: &Pins) -> Result<Meta, Error> {
-    let map = open_map(pins, maps::META)?;
+/// Who made the pins. None: they were never complete.
+fn read_meta(pins: &Pins, fix: &str) -> Result<Option<Meta>, Error> {
+    let path = pins.map(maps::META);
+    let map = match sys::object_get(&path) {
+        Ok(map) => map,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(pins::failed(&format!("open {}", path.display()), &error)),
+    };
+    let shape = sys::map_info(map.as_fd()).ok().map(|(_, shape)| (shape.key_size, shape.value_size));
+    if shape != Some((size_of::<u32>() as u32, size_of::<Meta>() as u32)) {
+        return Err(Error::invalid(format!("{} is not a map of this lb; {fix}", path.display())));
+    }
     let mut meta = [Meta::default()];
     sys::map_lookup(map.as_fd(), &0u32, &mut meta).map_err(|error| pins::failed("read META", &error))?;
-    Ok(meta[0])
+    Ok(Some(meta[0]))
 }
 
 /// Removes all pins except those of `lb decap`.
 fn wipe(pins: &Pins) -> Result<(), Error> {
-    for name in OBJECT.maps {
+    // The mark of a complete set goes first.
+    for name in [maps::META].iter().chain(OBJECT.maps) {
         pins::remove(&pins.map(name))?;
     }
     for dir in [pins.tables(), pins.links()] {

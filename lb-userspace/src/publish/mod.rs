@@ -14,7 +14,6 @@ mod inner;
 pub mod attach;
 pub mod decap;
 mod object;
-mod objects;
 pub mod pins;
 mod sys;
 

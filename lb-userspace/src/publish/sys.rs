@@ -108,8 +108,8 @@ pub(crate) fn xdp_link_ifindex(link: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(unsafe { info.__bindgen_anon_1.xdp.ifindex })
 }
 
-/// Makes an array of one element, as inner maps are.
-pub(crate) fn create_inner(name: &str, value_size: usize) -> io::Result<OwnedFd> {
+/// Makes an array of one element, as the inner maps are.
+pub(crate) fn create_array(name: &str, value_size: usize) -> io::Result<OwnedFd> {
     let mut attr = empty();
     // SAFETY: all fields of the union are plain integers.
     let create = unsafe { &mut attr.__bindgen_anon_1 };
