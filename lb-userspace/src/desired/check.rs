@@ -6,7 +6,7 @@ use super::{
     command::{CheckName, CheckSettings, DEFAULT_FALL, DEFAULT_INTERVAL, DEFAULT_RISE, DEFAULT_TIMEOUT},
     model::{Check, CheckKind, Protocol, Vip},
 };
-use crate::error::Error;
+use crate::{error::Error, health::schedule};
 
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 const INTERVAL_MAX: Duration = Duration::from_secs(3600);
@@ -33,16 +33,19 @@ pub(super) fn default_for(vip: &Vip) -> Check {
 /// A setting that contradicts another, or is out of its range.
 pub(super) fn changed(check: &Check, settings: &CheckSettings) -> Result<Check, Error> {
     let interval = settings.interval_ms.map_or(check.interval, Duration::from_millis);
-    // A shorter interval alone shortens the timeout with it.
-    let timeout = settings.timeout_ms.map_or(check.timeout.min(interval), Duration::from_millis);
-    let check = Check {
+    let mut check = Check {
         kind: changed_kind(&check.kind, settings)?,
         port: settings.port.unwrap_or(check.port),
         interval,
-        timeout,
+        timeout: settings.timeout_ms.map_or(check.timeout, Duration::from_millis),
         rise: settings.rise.unwrap_or(check.rise),
         fall: settings.fall.unwrap_or(check.fall),
     };
+    if settings.timeout_ms.is_none() {
+        // A shorter interval alone shortens the timeout with it, so that a dead backend is still out in time.
+        let prompt = schedule::longest_prompt_timeout(&check);
+        check.timeout = check.timeout.min(if prompt.is_zero() { interval } else { prompt });
+    }
     validate(&check)?;
     Ok(check)
 }
@@ -107,6 +110,9 @@ fn validate_http(kind: &CheckKind) -> Result<(), Error> {
     let wrong = |what: String| Err(Error::invalid(format!("health check: {what}")));
     if !path.starts_with('/') || !is_plain(path) {
         return wrong(format!("path {path:?} must begin with / and be plain ASCII without spaces"));
+    }
+    if let Err(error) = path.parse::<hyper::http::uri::PathAndQuery>() {
+        return wrong(format!("path {path:?}: {error}; write other characters as %XX"));
     }
     if host.as_ref().is_some_and(|host| host.is_empty() || !is_plain(host)) {
         return wrong("the host must be plain ASCII without spaces".to_owned());

@@ -219,7 +219,7 @@ fn check_settings_keep_what_is_not_named() {
     let state = apply(&apply(&web(), &http).unwrap(), &faster).unwrap();
     let check = &state.services["web"].check;
     let kind = CheckKind::Http { path: "/healthz".to_owned(), status: (200, 399), host: None };
-    assert_eq!((&check.kind, check.interval.as_millis(), check.timeout.as_millis()), (&kind, 200, 200));
+    assert_eq!((&check.kind, check.interval.as_millis(), check.timeout.as_millis()), (&kind, 200, 133));
 }
 
 #[test]

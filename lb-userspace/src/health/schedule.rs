@@ -20,10 +20,12 @@ pub fn down_within(check: &Check) -> Duration {
     (check.interval * fall).max(check.interval + check.timeout * fall)
 }
 
-/// Longest timeout with which [`down_within`] is `fall x interval`. Zero for fall = 1, which always waits for it.
+/// Longest timeout, in whole milliseconds, with which [`down_within`] is `fall x interval`. Zero for fall = 1, which
+/// always waits for it.
 pub fn longest_prompt_timeout(check: &Check) -> Duration {
     let fall = check.fall.max(1);
-    check.interval * (fall - 1) / fall
+    let longest = check.interval * (fall - 1) / fall;
+    Duration::from_millis(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Time between the starts of two checks, the first of which has ended. `failing`: the target is in rotation and
