@@ -1,0 +1,394 @@
+//! Runs the packet path on single packets (BPF_PROG_TEST_RUN) in a described world of services and backends.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, ArrayOfMaps, HashMap, MapData, PerCpuArray, xdp::DevMap},
+    programs::{TestRun as _, TestRunOptions, Xdp},
+};
+use lb_common::{
+    addr::{self, FAMILY_V4, FAMILY_V6, RawAddr},
+    backend::{BACKEND_PRESENT, BACKEND_RESOLVED, Backend, TARGET_DOWN},
+    cuckoo,
+    flow::{FlowEntry, FlowKey},
+    maps,
+    service::{KeyV4, KeyV6, Service, ServiceTableV4, ServiceTableV6},
+    slot::{SIZE_DEFAULT, SIZE_LARGE, SIZE_SMALL, SIZE_TINY, SIZES, Slot, SlotTable},
+    stats::Counter,
+    verdict::Reason,
+};
+use lb_userspace::objects;
+
+/// What a program decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// XDP_ABORTED; never wanted.
+    Aborted,
+    /// XDP_DROP
+    Drop,
+    /// XDP_PASS
+    Pass,
+    /// XDP_TX
+    Transmit,
+    /// XDP_REDIRECT
+    Redirect,
+}
+
+/// Which counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Label {
+    /// Forwarded to the backend of this id.
+    Forwarded(u32),
+    /// Ended for the reason of this number.
+    Reason(u32),
+}
+
+impl From<Reason> for Label {
+    fn from(reason: Reason) -> Self {
+        Self::Reason(reason as u32)
+    }
+}
+
+/// Counters that are not zero.
+pub type Counters = BTreeMap<Label, Counter>;
+
+/// What became of one packet.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The program's verdict.
+    pub action: Action,
+    /// The frame afterwards.
+    pub bytes: Vec<u8>,
+    /// What all counters grew by; those that did not are absent.
+    pub counted: Counters,
+}
+
+/// The slots of a service.
+#[derive(Clone, Debug)]
+pub enum Slots {
+    /// No table was published.
+    Missing,
+    /// Slot `n` and its former owner are element `n % length`.
+    Cycle(Vec<(Slot, u32)>),
+}
+
+impl Slots {
+    /// All slots at rest with one owner.
+    pub fn steady(owner: u32) -> Self {
+        Self::Cycle(vec![(Slot::steady(owner), owner)])
+    }
+
+    /// All slots on the way from one owner to another.
+    pub fn moving(former: u32, owner: u32) -> Self {
+        Self::Cycle(vec![(Slot(owner | Slot::MOVING), former)])
+    }
+
+    /// All slots with an owner and possible exceptions.
+    pub fn settled(owner: u32) -> Self {
+        Self::Cycle(vec![(Slot(owner | Slot::SETTLED), owner)])
+    }
+
+    /// Slots at rest, the owners taking turns.
+    pub fn shared(owners: &[u32]) -> Self {
+        Self::Cycle(owners.iter().map(|owner| (Slot::steady(*owner), *owner)).collect())
+    }
+}
+
+/// A service of the world.
+#[derive(Clone, Debug)]
+pub struct WorldService {
+    /// Address.
+    pub address: IpAddr,
+    /// Port; 0: any.
+    pub port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Id, mode, class and flags.
+    pub service: Service,
+    /// Its table.
+    pub slots: Slots,
+}
+
+/// Everything that the balancer's maps hold.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// Seed of the flow hash.
+    pub seed: u64,
+    /// Level of the packet log.
+    pub log_level: u8,
+    /// Services.
+    pub services: Vec<WorldService>,
+    /// Backends by id.
+    pub backends: BTreeMap<u32, Backend>,
+    /// Targets that are down.
+    pub down: Vec<u32>,
+    /// Interfaces by index of the egress map.
+    pub tx_ports: BTreeMap<u32, u32>,
+    /// Room of the flow table; none: the default.
+    pub max_flows: Option<u32>,
+}
+
+/// An address as maps hold it.
+pub fn raw(address: IpAddr) -> RawAddr {
+    match address {
+        IpAddr::V4(address) => addr::from_v4(address.octets()),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+/// A backend that is resolved, reached through the interface that test packets come in on (the loopback's), whose MTU
+/// is 1,500 and whose target has the number of its id.
+pub fn backend(id: u32, address: IpAddr, source: IpAddr) -> Backend {
+    Backend {
+        next_hop_mac: [2, 0, 0, 1, 0, id as u8],
+        source_mac: [2, 0, 0, 2, 0, id as u8],
+        ifindex: 1,
+        target: id,
+        tx_port: 0,
+        flags: BACKEND_PRESENT | BACKEND_RESOLVED,
+        family: if address.is_ipv4() { FAMILY_V4 } else { FAMILY_V6 },
+        mtu: 1500,
+        address: raw(address),
+        source: raw(source),
+        ..Backend::default()
+    }
+}
+
+/// Backends that the runner's counter map has room for.
+pub const BACKENDS: u32 = 256;
+
+/// The balancer, loaded with a world.
+pub struct Balancer {
+    ebpf: Ebpf,
+    before: Counters,
+}
+
+impl Balancer {
+    /// Loads the program and fills its maps.
+    pub fn load(world: &World) -> Result<Self> {
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global("SEED", &world.seed, true)
+            .override_global("LOG_LEVEL", &world.log_level, true)
+            // Fewer counters to compare after each packet.
+            .map_max_entries(maps::FORWARDED, BACKENDS);
+        if let Some(room) = world.max_flows {
+            loader.map_max_entries(maps::FLOWS, room);
+        }
+        let mut ebpf = loader.load(objects::LB_XDP).context("lb-xdp")?;
+        load_program(&mut ebpf, "lb")?;
+        let mut balancer = Self { ebpf, before: Counters::new() };
+        balancer.fill(world)?;
+        Ok(balancer)
+    }
+
+    fn fill(&mut self, world: &World) -> Result<()> {
+        let mut backends: Array<_, Backend> = Array::try_from(self.map(maps::BACKENDS)?)?;
+        for (id, backend) in &world.backends {
+            backends.set(*id, backend, 0)?;
+        }
+        for target in &world.down {
+            self.set_liveness(*target, TARGET_DOWN)?;
+        }
+        let mut ports = DevMap::try_from(self.map(maps::TX_PORTS)?)?;
+        for (port, ifindex) in &world.tx_ports {
+            ports.set(*port, *ifindex, None, 0)?;
+        }
+        for service in &world.services {
+            let Slots::Cycle(cycle) = &service.slots else { continue };
+            self.publish_slots(service.service, cycle)?;
+        }
+        self.publish_services(&world.services)
+    }
+
+    fn map(&mut self, name: &str) -> Result<&mut aya::maps::Map> {
+        self.ebpf.map_mut(name).ok_or_else(|| anyhow!("no map {name}"))
+    }
+
+    /// Marks a target as up (0) or down (1).
+    pub fn set_liveness(&mut self, target: u32, state: u32) -> Result<()> {
+        let mut liveness: Array<_, u32> = Array::try_from(self.map(maps::LIVENESS)?)?;
+        Ok(liveness.set(target, state, 0)?)
+    }
+
+    /// Replaces the slots of a service.
+    pub fn publish_slots(&mut self, service: Service, cycle: &[(Slot, u32)]) -> Result<()> {
+        match SIZES[usize::from(service.class)] {
+            SIZE_TINY => self.publish_class::<SIZE_TINY>(service, cycle),
+            SIZE_SMALL => self.publish_class::<SIZE_SMALL>(service, cycle),
+            SIZE_DEFAULT => self.publish_class::<SIZE_DEFAULT>(service, cycle),
+            _ => self.publish_class::<SIZE_LARGE>(service, cycle),
+        }
+    }
+
+    fn publish_class<const M: usize>(&mut self, service: Service, cycle: &[(Slot, u32)]) -> Result<()>
+    where
+        SlotTable<M>: aya::Pod,
+    {
+        // SAFETY: the table is plain integers, for which zero is a value.
+        let mut table: Box<SlotTable<M>> = unsafe { Box::new_zeroed().assume_init() };
+        for (index, (slot, former)) in cycle.iter().cycle().take(M).enumerate() {
+            (table.cur[index], table.prev[index]) = (*slot, *former);
+        }
+        self.publish(maps::SLOTS[usize::from(service.class)], service.id, &*table)
+    }
+
+    fn publish_services(&mut self, services: &[WorldService]) -> Result<()> {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for service in services {
+            let port = service.port.to_be_bytes();
+            match service.address {
+                IpAddr::V4(address) => {
+                    v4.push((KeyV4::new(address.octets(), port, service.protocol), service.service));
+                }
+                IpAddr::V6(address) => {
+                    v6.push((KeyV6::new(words(address), port, service.protocol), service.service));
+                }
+            }
+        }
+        self.publish::<ServiceTableV4>(maps::SERVICES_V4, 0, &*cuckoo::build_v4(3, &v4)?)?;
+        self.publish::<ServiceTableV6>(maps::SERVICES_V6, 0, &*cuckoo::build_v6(3, &v6)?)
+    }
+
+    fn publish<T: aya::Pod>(&mut self, outer: &str, index: u32, value: &T) -> Result<()> {
+        let mut inner: Array<MapData, T> = Array::create(1, 0)?;
+        inner.set(0, value, 0)?;
+        let mut outer: ArrayOfMaps<_, Array<MapData, T>> = ArrayOfMaps::try_from(self.map(outer)?)?;
+        Ok(outer.set(index, &inner, 0)?)
+    }
+
+    /// Runs the program on a frame.
+    pub fn run(&mut self, frame: &[u8]) -> Result<Outcome> {
+        self.run_with(frame, None)
+    }
+
+    /// Runs the program on a frame that has `metadata` bytes before it, which leave less headroom.
+    pub fn run_with(&mut self, frame: &[u8], metadata: Option<u32>) -> Result<Outcome> {
+        let (action, bytes) = run(&self.ebpf, "lb", frame, metadata)?;
+        let after = self.counters()?;
+        let counted = delta(&self.before, &after);
+        self.before = after;
+        Ok(Outcome { action, bytes, counted })
+    }
+
+    /// Entries of recorded flows, in no particular order.
+    pub fn flow_entries(&self) -> Result<Vec<FlowEntry>> {
+        let map = self.ebpf.map(maps::FLOWS).context("no FLOWS")?;
+        let flows: HashMap<_, FlowKey, FlowEntry> = HashMap::try_from(map)?;
+        flows.iter().map(|flow| Ok(flow?.1)).collect()
+    }
+
+    /// Changes every recorded flow.
+    pub fn edit_flows(&mut self, change: impl Fn(&mut FlowEntry)) -> Result<()> {
+        let mut flows: HashMap<_, FlowKey, FlowEntry> = HashMap::try_from(self.map(maps::FLOWS)?)?;
+        for (key, mut entry) in flows.iter().collect::<Result<Vec<_>, _>>()? {
+            change(&mut entry);
+            flows.insert(key, entry, 0)?;
+        }
+        Ok(())
+    }
+
+    fn counters(&self) -> Result<Counters> {
+        let mut counters = counters_of(&self.ebpf, maps::REASONS, maps::MAX_REASONS, Label::Reason)?;
+        counters.extend(counters_of(&self.ebpf, maps::FORWARDED, BACKENDS, Label::Forwarded)?);
+        Ok(counters)
+    }
+}
+
+/// The decapsulation program, loaded with service addresses.
+pub struct Decap {
+    ebpf: Ebpf,
+    before: Counters,
+}
+
+impl Decap {
+    /// Loads the program and fills its map.
+    pub fn load(addresses: &[IpAddr]) -> Result<Self> {
+        let mut ebpf = EbpfLoader::new().load(objects::LB_DECAP).context("lb-decap")?;
+        load_program(&mut ebpf, "decap")?;
+        let map = ebpf.map_mut(maps::DECAP_VIPS).context("no DECAP_VIPS")?;
+        let mut vips: HashMap<_, RawAddr, u32> = HashMap::try_from(map)?;
+        for address in addresses {
+            vips.insert(raw(*address), 1, 0)?;
+        }
+        Ok(Self { ebpf, before: Counters::new() })
+    }
+
+    /// Runs the program on a frame.
+    pub fn run(&mut self, frame: &[u8]) -> Result<Outcome> {
+        let (action, bytes) = run(&self.ebpf, "decap", frame, None)?;
+        let after = counters_of(&self.ebpf, maps::REASONS, maps::MAX_REASONS, Label::Reason)?;
+        let counted = delta(&self.before, &after);
+        self.before = after;
+        Ok(Outcome { action, bytes, counted })
+    }
+}
+
+/// An IPv6 address as two words, as the packet path loads it.
+pub fn words(address: Ipv6Addr) -> [u64; 2] {
+    let bytes = u128::from_le_bytes(address.octets());
+    [bytes as u64, (bytes >> 64) as u64]
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<()> {
+    let program: &mut Xdp =
+        ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
+    program.load().map_err(|error| anyhow!("the verifier refuses {name}: {error:?}"))
+}
+
+/// One run of a program: its verdict and the frame afterwards.
+fn run(ebpf: &Ebpf, name: &str, frame: &[u8], metadata: Option<u32>) -> Result<(Action, Vec<u8>)> {
+    let program: &Xdp = ebpf.program(name).with_context(|| format!("no program {name}"))?.try_into()?;
+    let metadata = metadata.unwrap_or(0);
+    let data: Vec<u8> = std::iter::repeat_n(0, metadata as usize).chain(frame.iter().copied()).collect();
+    // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+    let context: Vec<u8> =
+        [metadata, data.len() as u32, 0, 1, 0, 0].iter().flat_map(|field| field.to_ne_bytes()).collect();
+    let mut out = vec![0; frame.len() + 128 + metadata as usize];
+    let result = program.test_run(TestRunOptions {
+        data_in: Some(&data),
+        data_out: Some(&mut out),
+        ctx_in: (metadata != 0).then_some(&context[..]),
+        ..TestRunOptions::default()
+    })?;
+    out.truncate(result.data_size_out as usize);
+    out.drain(..metadata as usize);
+    let action = match result.return_value {
+        1 => Action::Drop,
+        2 => Action::Pass,
+        3 => Action::Transmit,
+        4 => Action::Redirect,
+        _ => Action::Aborted,
+    };
+    Ok((action, out))
+}
+
+fn counters_of(ebpf: &Ebpf, map: &str, length: u32, label: fn(u32) -> Label) -> Result<Counters> {
+    let map = ebpf.map(map).with_context(|| format!("no map {map}"))?;
+    let counters: PerCpuArray<_, Counter> = PerCpuArray::try_from(map)?;
+    let mut sums = Counters::new();
+    for index in 0..length {
+        let sum: Counter = counters.get(&index, 0)?.iter().copied().sum();
+        if sum != Counter::default() {
+            sums.insert(label(index), sum);
+        }
+    }
+    Ok(sums)
+}
+
+fn delta(before: &Counters, after: &Counters) -> Counters {
+    let mut delta = Counters::new();
+    for (label, sum) in after {
+        let was = before.get(label).copied().unwrap_or_default();
+        if *sum != was {
+            delta
+                .insert(*label, Counter { packets: sum.packets - was.packets, bytes: sum.bytes - was.bytes });
+        }
+    }
+    delta
+}
