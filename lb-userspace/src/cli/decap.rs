@@ -1,9 +1,72 @@
 //! `lb decap`: works on the pins alone, since backends run no agent.
 
-use super::args::{DecapVerb, Global};
-use crate::error::Error;
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::{
+    args::{DecapVerb, Global},
+    print,
+    run::emit,
+};
+use crate::{
+    api::view::SCHEMA_VERSION,
+    error::Error,
+    publish::decap::{self, Decap},
+};
+
+/// Where packets are unpacked.
+#[derive(Serialize)]
+struct DecapList {
+    schema_version: u32,
+    interfaces: Vec<DecapView>,
+}
+
+/// An interface that packets are unpacked on.
+#[derive(Serialize)]
+struct DecapView {
+    name: String,
+    ifindex: u32,
+    mode: String,
+    vips: Vec<IpAddr>,
+}
 
 /// Runs a decap command.
-pub(super) fn run(_: &Global, _: DecapVerb) -> Result<(), Error> {
-    Err(Error::failed("lb decap is not built in yet"))
+pub(super) fn run(global: &Global, verb: DecapVerb) -> Result<(), Error> {
+    match verb {
+        DecapVerb::Attach { interface, vips, mode } => {
+            decap::attach(&global.pin_dir, &interface, &vips, mode)?;
+        }
+        DecapVerb::Detach { interface: Some(interface) } => decap::detach(&global.pin_dir, &interface)?,
+        DecapVerb::Detach { interface: None } => {
+            for attached in decap::list(&global.pin_dir)? {
+                decap::detach(&global.pin_dir, &attached.attached.ifname)?;
+            }
+        }
+        DecapVerb::List => {}
+    }
+    show(global)
+}
+
+fn show(global: &Global) -> Result<(), Error> {
+    let interfaces = decap::list(&global.pin_dir)?;
+    let interfaces = interfaces.into_iter().map(|Decap { attached, vips }| DecapView {
+        name: attached.ifname,
+        ifindex: attached.ifindex,
+        mode: attached.mode.name().to_owned(),
+        vips,
+    });
+    let list = DecapList { schema_version: SCHEMA_VERSION, interfaces: interfaces.collect() };
+    emit(global, &list, table)
+}
+
+fn table(list: &DecapList) -> Result<(), Error> {
+    if list.interfaces.is_empty() {
+        return print::line("packets are unpacked on no interface");
+    }
+    for interface in &list.interfaces {
+        let vips: Vec<String> = interface.vips.iter().map(IpAddr::to_string).collect();
+        print::line(&format!("unpacking on {}, {}, for {}", interface.name, interface.mode, vips.join(" ")))?;
+    }
+    Ok(())
 }
