@@ -10,13 +10,17 @@ use aya::{
 use lb_common::{
     abi::{ABI_VERSION, Meta},
     maps::{FORWARDED, META, REASONS},
+    mode, slot,
     stats::Counter,
     verdict::Reason,
 };
-use lb_tests::bpffs::Bpffs;
+use lb_tests::{bpffs::Bpffs, netns::Netns, unique};
 use lb_userspace::{
-    error::Kind,
+    desired::model::{AttachMode, Protocol, Vip},
+    error::{Error, Kind},
     observe::{Counters, map_memory},
+    publish::{Options, Publisher},
+    table::snapshot::{ServiceInput, Snapshot},
 };
 
 /// Pins as the agent leaves them, with counters set by hand.
@@ -118,5 +122,39 @@ fn memory_is_counted_once_per_map() -> Result<()> {
     ensure!(after.len() == before.len() + 1, "{after:?}");
     let table = after.iter().find(|map| map.name.starts_with("tables/1")).context("no table")?;
     ensure!((64 * 4096..64 * 4096 + 65_536).contains(&table.bytes), "{table:?}");
+    Ok(())
+}
+
+/// One service of the default size.
+fn one_service() -> Snapshot {
+    let vip = Vip { address: [192, 0, 2, 1].into(), port: 80, protocol: Protocol::Tcp };
+    let service =
+        ServiceInput { vip, mode: mode::L2, class: slot::CLASS_DEFAULT, flags: 0, members: Vec::new() };
+    Snapshot { services: [(1, service)].into(), ..Snapshot::default() }
+}
+
+#[test]
+fn what_the_publisher_pins_can_be_read() -> Result<()> {
+    let bpffs = Bpffs::mount()?;
+    let netns = Netns::new(&unique::name())?;
+    netns.ip(&["link add v0 type veth peer name v1"])?;
+    let publisher = netns.enter(|| -> Result<_, Error> {
+        let mut publisher = Publisher::open(&Options::new(bpffs.path(), 42))?;
+        publisher.attach("v0", AttachMode::Generic)?;
+        publisher.apply(&one_service())?;
+        Ok(publisher)
+    })??;
+    drop(publisher);
+    let counters = Counters::open(bpffs.path())?;
+    ensure!(counters.meta() == Meta { abi_version: ABI_VERSION, reserved: 0, seed: 42 });
+    ensure!(counters.forwarded(1) == Counter::default());
+    let memory = map_memory(bpffs.path())?;
+    let total: u64 = memory.iter().map(|map| map.bytes).sum();
+    println!("{total} bytes with one service");
+    ensure!(total <= 128 << 20, "{total} bytes: {memory:#?}");
+    for name in ["BACKENDS", "FLOWS", "tables/1", "tables/services_v4"] {
+        ensure!(memory.iter().any(|map| map.name == name), "no {name}: {memory:#?}");
+    }
+    ensure!(memory.iter().all(|map| !map.name.starts_with("links")), "links are no maps: {memory:#?}");
     Ok(())
 }
