@@ -14,6 +14,7 @@ use crate::{
     desired::model::{Backend, CheckKind, Service},
     error::Error,
     net::NextHop,
+    observe::Counters,
     table::assignments::target_of,
 };
 
@@ -31,6 +32,7 @@ impl State {
             },
             interfaces: self.interfaces(),
             services: self.services().services,
+            map_memory_bytes: self.counters.as_ref().and_then(Counters::map_memory_bytes),
             problems: self.problems(),
         }
     }

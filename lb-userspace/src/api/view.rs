@@ -48,6 +48,8 @@ pub struct Status {
     pub interfaces: Vec<InterfaceView>,
     /// Services.
     pub services: Vec<ServiceView>,
+    /// Kernel memory of all maps; none while nothing is pinned.
+    pub map_memory_bytes: Option<u64>,
     /// What stands in the way of the desired state.
     pub problems: Vec<String>,
 }

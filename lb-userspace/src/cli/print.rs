@@ -52,6 +52,11 @@ pub(super) fn status(status: &Status) -> Result<(), Error> {
         }
         None => format!("agent: down (this is lb {version}, abi {abi})"),
     })?;
+    if let Some(bytes) = status.map_memory_bytes {
+        // Tenths of a megabyte, rounded.
+        let tenths = (bytes + 50_000) / 100_000;
+        line(&format!("maps: {}.{} MB of kernel memory", tenths / 10, tenths % 10))?;
+    }
     line("")?;
     if status.interfaces.is_empty() {
         line("no interfaces; `lb attach IFACE` takes packets from one")?;

@@ -1,6 +1,9 @@
 //! The counters of the packet path, summed over the CPUs.
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use aya::{
     Pod,
@@ -21,6 +24,7 @@ pub struct Counters {
     forwarded: PerCpuArray<MapData, Counter>,
     reasons: PerCpuArray<MapData, Counter>,
     meta: Meta,
+    pin_dir: PathBuf,
 }
 
 impl fmt::Debug for Counters {
@@ -45,12 +49,23 @@ impl Counters {
                 meta.abi_version
             )));
         }
-        Ok(Self { forwarded: per_cpu(&pins.map(FORWARDED))?, reasons: per_cpu(&pins.map(REASONS))?, meta })
+        Ok(Self {
+            forwarded: per_cpu(&pins.map(FORWARDED))?,
+            reasons: per_cpu(&pins.map(REASONS))?,
+            meta,
+            pin_dir: pin_dir.to_owned(),
+        })
     }
 
     /// What the pins say of themselves: version and seed.
     pub const fn meta(&self) -> Meta {
         self.meta
+    }
+
+    /// Memory of all pinned maps together; None if they can't be listed any more.
+    pub fn map_memory_bytes(&self) -> Option<u64> {
+        let maps = super::map_memory(&self.pin_dir).ok()?;
+        Some(maps.iter().map(|map| map.bytes).sum())
     }
 
     /// What was forwarded to a backend, since its id was first used. Zero for an id that no backend can have.

@@ -40,7 +40,7 @@ fn every_answer_has_its_fields() {
     agent.instance();
 
     let status = lb("status");
-    assert_eq!(fields(&status), "agent interfaces problems schema_version services");
+    assert_eq!(fields(&status), "agent interfaces map_memory_bytes problems schema_version services");
     assert_eq!(fields(&status["agent"]), "abi_version pid running uptime_s version");
     assert_eq!(fields(first(&status, "interfaces")), "ifindex mode name wanted");
     assert_eq!(fields(first(&status, "services")), SERVICE);
