@@ -110,6 +110,18 @@ fn an_interface_that_is_gone_is_a_problem_and_not_an_end() {
     assert_eq!(agent.json(&["status"]).unwrap()["interfaces"], Value::Array(vec![]));
 }
 
+/// Whether the kernel has stopped every thread of a process: the signal is sent before they are.
+fn all_stopped(pid: libc::pid_t) -> anyhow::Result<bool> {
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let stat = fs::read_to_string(task?.path().join("stat"))?;
+        // The state follows the name in parentheses.
+        if !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 #[test]
 fn a_client_that_gives_up_says_so() {
     let agent = agent();
@@ -117,6 +129,7 @@ fn a_client_that_gives_up_says_so() {
     let pid = libc::pid_t::try_from(pid).unwrap();
     // SAFETY: stops a process that this test started; the guard kills it stopped or not.
     assert_eq!(unsafe { libc::kill(pid, libc::SIGSTOP) }, 0);
+    wait::until_true("every thread of the agent to stop", || all_stopped(pid)).unwrap();
     let refused = refusal(agent.instance(), &["--timeout", "200ms", "service", "list"]);
     assert_eq!(refused.code, 8, "{}", refused.message);
     // SAFETY: as above.
