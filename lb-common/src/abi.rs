@@ -21,7 +21,7 @@ const _: () = assert!(size_of::<Meta>() == 16);
 /// Marks shared types as plain old data for aya.
 #[cfg(feature = "host")]
 mod pod {
-    use crate::{abi, backend, flow, service, slot, stats};
+    use crate::{abi, backend, bench, flow, service, slot, stats};
 
     macro_rules! pod {
         ($($shared:ty),+ $(,)?) => {
@@ -35,6 +35,7 @@ mod pod {
     pod!(
         abi::Meta,
         backend::Backend,
+        bench::Template,
         flow::FlowKey,
         flow::FlowEntry,
         service::ServiceTableV4,

@@ -15,6 +15,7 @@ pub mod csum;
 pub mod verdict;
 pub mod stats;
 pub mod maps;
+pub mod bench;
 pub mod wire;
 #[cfg(any(test, feature = "host"))]
 pub mod maglev;

@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
+    os::fd::{AsFd as _, AsRawFd as _},
 };
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, ArrayOfMaps, HashMap, MapData, PerCpuArray, xdp::DevMap},
-    programs::{TestRun as _, TestRunOptions, Xdp},
+    maps::{Array, ArrayOfMaps, HashMap, MapData, MapInfo, PerCpuArray, xdp::DevMap},
+    programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
 };
 use lb_common::{
     addr::{self, FAMILY_V4, FAMILY_V6, RawAddr},
@@ -166,23 +167,36 @@ pub const BACKENDS: u32 = 256;
 pub struct Balancer {
     ebpf: Ebpf,
     before: Counters,
+    /// Size of the values of all inner maps.
+    inner_bytes: u64,
 }
 
 impl Balancer {
     /// Loads the program and fills its maps.
     pub fn load(world: &World) -> Result<Self> {
         let mut loader = EbpfLoader::new();
-        loader
-            .override_global("SEED", &world.seed, true)
-            .override_global("LOG_LEVEL", &world.log_level, true)
-            // Fewer counters to compare after each packet.
-            .map_max_entries(maps::FORWARDED, BACKENDS);
+        // Fewer counters to compare after each packet.
+        loader.map_max_entries(maps::FORWARDED, BACKENDS);
+        Self::load_by(loader, world)
+    }
+
+    /// Loads the program with every map as large as in service.
+    pub fn load_for_bench(world: &World) -> Result<Self> {
+        Self::load_by(EbpfLoader::new(), world)
+    }
+
+    fn load_by<'a>(mut loader: EbpfLoader<'a>, world: &'a World) -> Result<Self> {
+        loader.override_global("SEED", &world.seed, true).override_global(
+            "LOG_LEVEL",
+            &world.log_level,
+            true,
+        );
         if let Some(room) = world.max_flows {
             loader.map_max_entries(maps::FLOWS, room);
         }
         let mut ebpf = loader.load(objects::LB_XDP).context("lb-xdp")?;
         load_program(&mut ebpf, "lb")?;
-        let mut balancer = Self { ebpf, before: Counters::new() };
+        let mut balancer = Self { ebpf, before: Counters::new(), inner_bytes: 0 };
         balancer.fill(world)?;
         Ok(balancer)
     }
@@ -258,6 +272,7 @@ impl Balancer {
     fn publish<T: aya::Pod>(&mut self, outer: &str, index: u32, value: &T) -> Result<()> {
         let mut inner: Array<MapData, T> = Array::create(1, 0)?;
         inner.set(0, value, 0)?;
+        self.inner_bytes += size_of::<T>() as u64;
         let mut outer: ArrayOfMaps<_, Array<MapData, T>> = ArrayOfMaps::try_from(self.map(outer)?)?;
         Ok(outer.set(index, &inner, 0)?)
     }
@@ -274,6 +289,26 @@ impl Balancer {
         let counted = delta(&self.before, &after);
         self.before = after;
         Ok(Outcome { action, bytes, counted })
+    }
+
+    /// The loaded program, to be called by another.
+    pub fn program_fd(&self) -> Result<ProgramFd> {
+        let program: &Xdp = self.ebpf.program("lb").context("no program lb")?.try_into()?;
+        Ok(program.fd()?.try_clone()?)
+    }
+
+    /// Memory of all maps in bytes, as the kernel accounts for them, with the tables inside.
+    pub fn map_bytes(&self) -> Result<u64> {
+        let program: &Xdp = self.ebpf.program("lb").context("no program lb")?.try_into()?;
+        let ids = program.info()?.map_ids()?.context("the kernel does not tell a program's maps")?;
+        let mut bytes = self.inner_bytes;
+        for id in ids {
+            let fd = MapInfo::from_id(id)?.fd()?;
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))?;
+            let memlock = info.lines().find_map(|line| line.strip_prefix("memlock:"));
+            bytes += memlock.context("no memlock in fdinfo")?.trim().parse::<u64>()?;
+        }
+        Ok(bytes)
     }
 
     /// Entries of recorded flows, in no particular order.
