@@ -1,4 +1,4 @@
-//! Development commands of lb: `cargo xtask setup | demo | test | tidy | dist`.
+//! Development commands of lb: `cargo xtask setup | demo | test | bench | tidy | dist`.
 
 use std::process::ExitCode;
 
@@ -10,6 +10,7 @@ mod toolchain;
 mod setup;
 mod tidy;
 mod test;
+mod bench;
 mod demo;
 mod dist;
 
@@ -29,6 +30,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Run all checks and tests (those of the packet path need root).
     Test(test::Arguments),
+    /// Measure the packet path (needs root).
+    Bench(bench::Arguments),
     /// Check what the compiler does not: sizes of files and functions, headers, links.
     Tidy,
     /// Build a release and pack it into dist/.
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::setup(),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Test(arguments) => test::test(&arguments),
+        Command::Bench(arguments) => bench::bench(&arguments),
         Command::Tidy => tidy::tidy(),
         Command::Dist => dist::dist(),
     };

@@ -1,0 +1,70 @@
+//! `cargo xtask bench`: builds the bench with optimisation and runs it as root.
+
+use std::{
+    env,
+    path::{Path, PathBuf, absolute},
+    process::Command,
+};
+
+use anyhow::{Result, bail};
+
+use crate::run::{self, Privilege};
+
+/// What is measured.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    target: Target,
+}
+
+#[derive(clap::Subcommand)]
+enum Target {
+    /// The packet path: ns per packet above an empty program, and the memory of the maps.
+    Datapath {
+        /// Also write the figures to this file.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Few samples: shows that the bench works, not how fast the packet path is.
+        #[arg(long)]
+        quick: bool,
+    },
+}
+
+/// Runs a bench.
+pub fn bench(arguments: &Arguments) -> Result<()> {
+    let Target::Datapath { json, quick } = &arguments.target;
+    run::run(run::cargo().args([
+        "build",
+        "--release",
+        "--quiet",
+        "--package",
+        "lb-tests",
+        "--bin",
+        "bench",
+    ]))?;
+    let mut command = as_root(&release_dir().join("bench"))?;
+    if *quick {
+        command.arg("--quick");
+    }
+    if let Some(json) = json {
+        command.arg("--json").arg(absolute(json)?);
+    }
+    run::run(&mut command)
+}
+
+fn release_dir() -> PathBuf {
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    run::workspace().join(target).join("release")
+}
+
+fn as_root(program: &Path) -> Result<Command> {
+    match Privilege::detect() {
+        Privilege::Root => Ok(Command::new(program)),
+        Privilege::Sudo => {
+            let mut command = Command::new("sudo");
+            command.arg(program);
+            Ok(command)
+        }
+        Privilege::None => bail!("running BPF programs needs root; run `cargo xtask bench` as root"),
+    }
+}
