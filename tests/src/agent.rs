@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     bpffs::{Bpffs, TempDir},
@@ -133,12 +133,16 @@ impl Agent {
         let mut command = self.instance.command(&arguments)?;
         let child = command.stdout(log.try_clone()?).stderr(log).spawn().context("can't start lb agent")?;
         self.child = Some(child);
-        wait::until("the agent to answer", || {
-            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().transpose()) {
-                bail!("the agent ended ({}):\n{}", status?, self.instance.log());
-            }
-            self.instance.lb(&["service", "list"]).map(drop)
-        })
+        wait::until_true("the agent to answer", || {
+            Ok(self.has_ended()? || self.lb(&["service", "list"]).is_ok())
+        })?;
+        ensure!(!self.has_ended()?, "the agent ended at once:\n{}", self.instance.log());
+        Ok(())
+    }
+
+    fn has_ended(&mut self) -> Result<bool> {
+        let child = self.child.as_mut().context("no agent runs")?;
+        Ok(child.try_wait().context("can't look after the agent")?.is_some())
     }
 
     /// Kills it with SIGKILL: it can't tidy anything up.
