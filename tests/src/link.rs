@@ -37,8 +37,11 @@ pub fn veth(left: End<'_>, right: End<'_>) -> Result<()> {
     for (netns, interface) in [left, right] {
         set_offload(netns, interface, Offload::TxChecksum, false)?;
         set_offload(netns, interface, Offload::Tso, false)?;
-        set_offload(netns, interface, Offload::Gro, true)?;
         netns.ip(&[format!("link set {interface} up")])?;
+    }
+    // The kernel lets XDP redirect into a veth only if its peer had NAPI when it came up, or gets it while it is up.
+    for (netns, interface) in [left, right] {
+        set_offload(netns, interface, Offload::Gro, true)?;
     }
     Ok(())
 }

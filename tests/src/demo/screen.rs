@@ -73,7 +73,7 @@ impl Screen {
     /// Shows a command that is being run.
     pub fn command(&mut self, words: &[&str]) {
         if let Some(chapter) = &mut self.chapter {
-            chapter.commands.push(format!("$ lb {}", words.join(" ")));
+            chapter.commands.extend(wrapped(words));
         }
         self.draw(false);
     }
@@ -172,12 +172,10 @@ impl Screen {
         let share = format!("{}.{} %", share / 10, share % 10);
         let note = self.paint("33", row.note);
         let requests = grouped(row.requests);
-        format!(
-            "    {:<3} {:<9} {} {share:>7} {requests:>8} {long:>8} {note}",
-            row.name,
-            row.address,
-            self.paint("32", &bar)
-        )
+        let bar = self.paint("32", &bar);
+        let line =
+            format!("    {:<3} {:<9} {bar} {share:>7} {requests:>8} {long:>8} {note}", row.name, row.address);
+        line.trim_end().to_owned()
     }
 
     fn mark(&self, ok: bool) -> String {
@@ -218,6 +216,22 @@ pub fn grouped(number: usize) -> String {
         text.push(digit);
     }
     text
+}
+
+/// A command as one types it, on as many lines as it needs.
+fn wrapped(words: &[&str]) -> Vec<String> {
+    let mut lines = vec!["$ lb".to_owned()];
+    for word in words {
+        let last = lines.len() - 1;
+        if lines[last].chars().count() + word.chars().count() + 8 > WIDTH {
+            lines[last].push_str(" \\");
+            lines.push(format!("    {word}"));
+        } else {
+            lines[last].push(' ');
+            lines[last].push_str(word);
+        }
+    }
+    lines
 }
 
 fn clip(text: &str, width: usize) -> String {
