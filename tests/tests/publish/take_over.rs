@@ -190,3 +190,29 @@ fn a_directory_with_files_is_not_hidden_by_a_mount() -> Result<()> {
     ensure!(error.kind == Kind::InvalidConfiguration && error.message.contains("--pin-dir"), "{error}");
     Ok(())
 }
+
+/// Runs on a thread that has lost root; the rest of the process keeps it.
+fn without_root<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    const NOBODY: libc::uid_t = 65_534;
+    let run = move || {
+        // SAFETY: a system call without pointers. Called directly it changes this thread alone.
+        let result = unsafe { libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY) };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(run).join().expect("the thread does not panic"))
+}
+
+#[test]
+fn without_root_the_fix_is_told() -> Result<()> {
+    let bpffs = Bpffs::mount()?;
+    let mounted = options(&bpffs);
+    let directory = TempDir::new()?;
+    let unmounted = Options::new(directory.path().join("pins"), SEED);
+    for options in [mounted, unmounted] {
+        let error = without_root(|| open_error(&options));
+        ensure!(error.kind == Kind::Permission && error.message.contains("root"), "{error}");
+        ensure!(map_ids(&options.pin_dir).is_empty());
+    }
+    Ok(())
+}
