@@ -16,6 +16,9 @@ pub trait DataPlane {
     /// Seconds of the clock that [`FlowEntry::last_seen_s`] counts in.
     fn now_s(&self) -> u32;
 
+    /// Hands on what the packet path logged.
+    fn write_log(&mut self) {}
+
     /// Entries of the backend map that are not vacant.
     fn backends(&self) -> Result<BTreeMap<u32, Backend>, Error>;
     /// Writes an entry of the backend map. The default value makes it vacant.

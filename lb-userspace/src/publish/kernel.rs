@@ -9,6 +9,7 @@ use std::{
 };
 
 use aya::{Ebpf, Pod};
+use aya_log::EbpfLogger;
 use lb_common::{
     abi::{ABI_VERSION, Meta},
     backend::{Backend, TARGET_DOWN, TARGET_UP},
@@ -58,7 +59,9 @@ pub struct Kernel {
     flows: OwnedFd,
     forwarded: OwnedFd,
     inner: InnerMaps,
-    /// Holds the maps that are not pinned, the log's among them.
+    /// Lines from the packet path, if it logs.
+    log: Option<EbpfLogger<&'static dyn log::Log>>,
+    /// Holds the maps that are not pinned.
     _ebpf: Ebpf,
     /// Keeps other agents out.
     _lock: File,
@@ -83,7 +86,7 @@ impl Kernel {
         }
         let log_level = [options.log_level];
         let seed = options.seed.to_ne_bytes();
-        let (ebpf, program) = OBJECT
+        let (mut ebpf, program) = OBJECT
             .load(&pins, &[("SEED", &seed), ("LOG_LEVEL", &log_level)])
             .inspect_err(|_| drop(fresh.then(|| wipe(&pins))))?;
         let open = |name: &str| open_map(&pins, name);
@@ -96,6 +99,7 @@ impl Kernel {
             forwarded: open(maps::FORWARDED)?,
             inner: InnerMaps::open(&pins)?,
             pins,
+            log: if options.log_level == 0 { None } else { Some(open_log(&mut ebpf)?) },
             _ebpf: ebpf,
             _lock: lock,
         };
@@ -193,6 +197,10 @@ fn wipe(pins: &Pins) -> Result<(), Error> {
     Ok(())
 }
 
+fn open_log(ebpf: &mut Ebpf) -> Result<EbpfLogger<&'static dyn log::Log>, Error> {
+    EbpfLogger::init(ebpf).map_err(|error| Error::failed(format!("read the packet path's log: {error}")))
+}
+
 /// Opens a pinned map.
 pub(crate) fn open_map(pins: &Pins, name: &str) -> Result<OwnedFd, Error> {
     let path = pins.map(name);
@@ -232,6 +240,12 @@ impl DataPlane for Kernel {
         // SAFETY: the kernel fills the struct. This clock exists on every kernel that runs the packet path.
         unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut now) };
         u32::try_from(now.tv_sec).unwrap_or(u32::MAX)
+    }
+
+    fn write_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
     }
 
     fn backends(&self) -> Result<BTreeMap<u32, Backend>, Error> {

@@ -18,6 +18,8 @@ use std::{
         unix::{ffi::OsStrExt, fs::DirBuilderExt},
     },
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use lb_common::abi::ABI_VERSION;
@@ -175,22 +177,31 @@ fn mount(at: &Path) -> Result<(), Error> {
     })
 }
 
+/// How long an agent that is just ending may keep the lock.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Keeps every other agent out of a pin directory for as long as the file is open.
 pub(crate) fn lock(pin_dir: &Path) -> Result<File, Error> {
     let what = || format!("lock {}", pin_dir.display());
     let dir = File::open(pin_dir).map_err(|error| failed(&what(), &error))?;
-    // SAFETY: a call on an open descriptor without pointers.
-    if unsafe { libc::flock(dir.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-        return Ok(dir);
+    let started = Instant::now();
+    loop {
+        // SAFETY: a call on an open descriptor without pointers.
+        if unsafe { libc::flock(dir.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+            return Ok(dir);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::WouldBlock {
+            return Err(failed(&what(), &error));
+        }
+        if started.elapsed() > LOCK_PATIENCE {
+            return Err(Error::conflict(format!(
+                "another agent uses {}; stop it, or choose another --pin-dir",
+                pin_dir.display()
+            )));
+        }
+        thread::sleep(LOCK_PATIENCE / 50);
     }
-    let error = io::Error::last_os_error();
-    Err(match error.kind() {
-        io::ErrorKind::WouldBlock => Error::conflict(format!(
-            "another agent uses {}; stop it, or choose another --pin-dir",
-            pin_dir.display()
-        )),
-        _ => failed(&what(), &error),
-    })
 }
 
 fn c_string(path: &Path) -> Result<CString, Error> {

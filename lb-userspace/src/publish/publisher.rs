@@ -72,7 +72,7 @@ impl<P: DataPlane> Publisher<P> {
     pub fn with(mut plane: P, options: &Options) -> Result<Self, Error> {
         let services = plane.slot_tables()?.into_iter().map(|(id, class)| (id, Published::found(class)));
         let services = services.collect();
-        let known_down = plane.targets_down()?;
+        let known_down: BTreeSet<u32> = plane.targets_down()?.into_iter().collect();
         let backends = plane.backends()?;
         let targets = backends.values().map(|backend| backend.target);
         Ok(Self {
@@ -113,6 +113,7 @@ impl<P: DataPlane> Publisher<P> {
     /// # Errors
     /// If the kernel refuses.
     pub fn tick(&mut self) -> Result<(), Error> {
+        self.plane.write_log();
         let now_s = self.plane.now_s();
         if now_s < self.next_walk_s {
             return Ok(());

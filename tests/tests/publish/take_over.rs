@@ -28,7 +28,8 @@ fn the_next_agent_finds_everything_and_writes_nothing() -> Result<()> {
     let before = map_ids(&root(&options));
     ensure!(before.len() == maps_in_use(4), "{before:#?}");
     let mut second = open(&options);
-    ensure!(second.known_liveness() == [(13, false)].into());
+    let known = second.known_liveness();
+    ensure!(known.len() == 6 && known.iter().all(|(target, up)| *up == (*target != 13)), "{known:?}");
     ensure!(second.apply(&wanted).unwrap() == Applied::default());
     ensure!(map_ids(&root(&options)) == before, "nothing is made anew");
     Ok(())
@@ -214,5 +215,16 @@ fn without_root_the_fix_is_told() -> Result<()> {
         ensure!(error.kind == Kind::Permission && error.message.contains("root"), "{error}");
         ensure!(map_ids(&options.pin_dir).is_empty());
     }
+    Ok(())
+}
+
+#[test]
+fn a_log_can_be_switched_on_over_pins_without_one() -> Result<()> {
+    let bpffs = Bpffs::mount()?;
+    let silent = options(&bpffs);
+    open(&silent).apply(&snapshot(1)).unwrap();
+    let mut publisher = open(&Options { log_level: 2, ..silent });
+    ensure!(publisher.apply(&snapshot(1)).unwrap() == Applied::default());
+    publisher.tick().unwrap();
     Ok(())
 }

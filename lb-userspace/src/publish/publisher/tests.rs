@@ -112,7 +112,7 @@ fn a_take_over_of_what_is_right_writes_nothing() {
     let before = slots(&fake);
     writes(&fake);
     let mut second = open(&fake);
-    assert_eq!(second.known_liveness(), BTreeMap::from([(3, false)]));
+    assert_eq!(second.known_liveness(), BTreeMap::from([(1, true), (2, true), (3, false)]));
     assert_eq!(second.apply(&with_dead).unwrap(), Applied::default());
     assert_eq!(writes(&fake), [""; 0]);
     assert_eq!(slots(&fake), before);
