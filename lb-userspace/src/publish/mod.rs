@@ -5,6 +5,7 @@
 
 mod publisher;
 mod plan;
+mod published;
 mod collector;
 pub mod liveness;
 pub mod dataplane;

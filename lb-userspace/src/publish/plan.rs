@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    time::Duration,
 };
 
 use lb_common::{
@@ -123,4 +124,14 @@ pub(crate) fn check(snapshot: &Snapshot) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Keys of one map that another does not have.
+pub(crate) fn missing<V, W>(held: &BTreeMap<u32, V>, wanted: &BTreeMap<u32, W>) -> Vec<u32> {
+    held.keys().filter(|key| !wanted.contains_key(key)).copied().collect()
+}
+
+/// Whole seconds.
+pub(crate) fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }

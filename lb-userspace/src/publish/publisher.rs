@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use lb_common::{backend::Backend, cuckoo, service::SERVICE_SOURCE_HASH};
+use lb_common::{backend::Backend, cuckoo};
 
 use super::{
     Applied, Attached, Kernel, Liveness, Options, SlotStates, Timing,
     collector::{Found, InTransition, Walk},
     dataplane::DataPlane,
-    plan::{self, Entries},
+    plan::{self, Entries, missing, seconds},
+    published::{Published, by_flow},
 };
 use crate::{
     desired::model::AttachMode,
     error::Error,
     table::{
-        snapshot::{Member, ServiceInput, Snapshot},
+        snapshot::{ServiceInput, Snapshot},
         transition::{self, Slots, StateCounts},
     },
 };
@@ -38,20 +39,6 @@ pub struct Publisher<P: DataPlane = Kernel> {
     found: Found,
     /// Second of the boot clock at which the flow table is walked next.
     next_walk_s: u32,
-}
-
-/// A slot table that the packet path holds.
-struct Published {
-    class: u8,
-    /// What it was built from. None: it was found, and nothing is known yet.
-    members: Option<Vec<Member>>,
-    /// Whether flows choose their slot by all of their addresses and ports.
-    by_flow: bool,
-    counts: StateCounts,
-    /// Slots owned, by backend id.
-    owned: BTreeMap<u32, u32>,
-    /// Since which second of the boot clock each slot moves. Empty unless one does.
-    moving_since_s: Vec<u32>,
 }
 
 impl Publisher<Kernel> {
@@ -106,6 +93,23 @@ impl<P: DataPlane> Publisher<P> {
         self.remove_slot_tables(snapshot, &former_classes, &mut applied)?;
         self.vacate(snapshot, &mut applied)?;
         Ok(applied)
+    }
+
+    /// Reads again what the packet path holds, so that the next [`Self::apply`] repairs whatever someone else changed.
+    /// Liveness is left out: what it holds is newer than any snapshot.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn resync(&mut self) -> Result<(), Error> {
+        self.backends = self.plane.backends()?;
+        self.tx_ports = self.plane.tx_ports()?;
+        self.service_entries = None;
+        let held = self.plane.slot_tables()?;
+        self.services.retain(|id, published| held.get(id) == Some(&published.class));
+        for (id, class) in held {
+            self.services.entry(id).or_insert_with(|| Published::found(class)).members = None;
+        }
+        Ok(())
     }
 
     /// Walks the flow table and ends the transitions that are due. Call it about once a second; most calls do nothing.
@@ -388,39 +392,6 @@ impl<P: DataPlane> Publisher<P> {
         }
         Ok(())
     }
-}
-
-impl Published {
-    /// A table that an earlier agent left. Until a snapshot tells more, it may be in any state.
-    fn found(class: u8) -> Self {
-        let counts = StateCounts { steady: 0, moving: 0, settled: 0 };
-        let owned = BTreeMap::new();
-        Self { class, members: None, by_flow: true, counts, owned, moving_since_s: Vec::new() }
-    }
-
-    /// Whether the table was built from this input.
-    fn is_from(&self, input: &ServiceInput) -> bool {
-        self.class == input.class
-            && self.by_flow == by_flow(input)
-            && self.members.as_ref() == Some(&input.members)
-    }
-
-    const fn is_in_transition(&self) -> bool {
-        self.counts.moving > 0 || self.counts.settled > 0 || self.members.is_none()
-    }
-}
-
-const fn by_flow(input: &ServiceInput) -> bool {
-    input.flags & SERVICE_SOURCE_HASH == 0
-}
-
-/// Keys of one map that another does not have.
-fn missing<V, W>(held: &BTreeMap<u32, V>, wanted: &BTreeMap<u32, W>) -> Vec<u32> {
-    held.keys().filter(|key| !wanted.contains_key(key)).copied().collect()
-}
-
-fn seconds(duration: std::time::Duration) -> u32 {
-    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

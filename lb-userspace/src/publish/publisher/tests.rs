@@ -143,6 +143,40 @@ fn a_take_over_repairs_what_differs_and_keeps_transitions() {
 }
 
 #[test]
+fn a_foreign_change_is_repaired_after_a_resync() {
+    let fake = Fake::default();
+    let mut publisher = open(&fake);
+    let mut wanted = snapshot(&[1, 2]);
+    publisher.apply(&wanted).unwrap();
+    drain(&mut wanted, 2);
+    publisher.apply(&wanted).unwrap();
+    let before = slots(&fake);
+    pass(&fake, &mut publisher, 100);
+    writes(&fake);
+    publisher.resync().unwrap();
+    assert_eq!(publisher.apply(&wanted).unwrap(), Applied::default());
+    fake.state().backends.remove(&1);
+    fake.state().tx_ports.clear();
+    fake.state().services_v4 = None;
+    publisher.resync().unwrap();
+    publisher.apply(&wanted).unwrap();
+    assert_eq!(writes(&fake), ["tx port 1", "backend 1", "services v4"]);
+    fake.state().slots.clear();
+    publisher.resync().unwrap();
+    publisher.apply(&wanted).unwrap();
+    assert_eq!(slots(&fake), Slots::steady(&[1; SIZE_TINY]));
+    // A resync does not begin quiet periods anew.
+    fake.state().slots.insert((1, CLASS_TINY), before);
+    let mut other = open(&fake);
+    other.apply(&wanted).unwrap();
+    pass(&fake, &mut other, 200);
+    other.resync().unwrap();
+    other.apply(&wanted).unwrap();
+    pass(&fake, &mut other, 101);
+    assert_eq!(slots(&fake).counts().moving, 0);
+}
+
+#[test]
 fn each_failure_is_made_good_by_the_next_call() {
     let complete = Fake::default();
     open(&complete).apply(&snapshot(&[1, 2])).unwrap();
