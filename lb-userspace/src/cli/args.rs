@@ -91,6 +91,9 @@ pub enum Verb {
     #[command(subcommand)]
     Service(ServiceVerb),
     /// Backends of a service
+    ///
+    /// A change is stored when the command answers, and in the packet path as well unless the answer says otherwise
+    /// (it waits for that up to 3 seconds). A new backend takes connections after its first successful check.
     #[command(subcommand)]
     Backend(BackendVerb),
     /// Health checks

@@ -6,9 +6,10 @@ use lb_tests::{
     agent::{Agent, Instance, binary},
     bpffs::TempDir,
     netns::Netns,
+    wait,
 };
 
-use crate::support::{agent, everything, namespace, refusal};
+use crate::support::{agent, backend, everything, namespace, refusal, wait_for};
 
 /// An agent with a service and two backends.
 fn configured() -> Agent {
@@ -17,6 +18,12 @@ fn configured() -> Agent {
     agent.lb(&["service", "add", "web", "--vip", "192.0.2.1:80/tcp", "--check", "none"]).unwrap();
     agent.lb(&["service", "add", "tiny", "--vip", "[2001:db8::1]:53/udp", "--table-size", "1021"]).unwrap();
     agent.lb(&["backend", "add", "web", "10.0.0.2", "10.0.0.3"]).unwrap();
+    // At rest: what changes after this is not the agent still taking in what it was told.
+    for address in ["10.0.0.2", "10.0.0.3"] {
+        wait_for(agent.instance(), address, "/next_hop/state", "resolved");
+        let has_share = || Ok(backend(agent.instance(), address)["slots"].as_u64() > Some(0));
+        wait::until_true("a share for each", has_share).unwrap();
+    }
     agent
 }
 
@@ -26,6 +33,8 @@ type Row = (&'static str, i32, &'static str);
 const ROWS: &[Row] = &[
     ("attach nope0", 4, "nope0"),
     ("attach eth0 nope0", 4, "nope0"),
+    // The first can be attached to and must be let go again.
+    ("attach peer0 zzz0", 4, "zzz0"),
     ("attach ../eth0", 7, "name of an interface"),
     ("attach eth0 --mode turbo", 2, "turbo"),
     ("attach", 2, "<IFACE>"),

@@ -14,7 +14,15 @@ use serde_json::Value;
 pub fn namespace() -> Arc<Netns> {
     let netns = Netns::new(&unique::name()).unwrap();
     link::veth((&netns, "eth0"), (&netns, "peer0")).unwrap();
-    netns.ip(&["addr add 10.0.0.1/24 dev eth0", "addr add fd00::1/64 dev eth0 nodad"]).unwrap();
+    netns
+        .ip(&[
+            "addr add 10.0.0.1/24 dev eth0",
+            "addr add fd00::1/64 dev eth0 nodad",
+            // Two backends that are always known, since there is nobody to answer for them.
+            "neigh add 10.0.0.2 lladdr 02:00:00:00:00:02 dev eth0",
+            "neigh add 10.0.0.3 lladdr 02:00:00:00:00:03 dev eth0",
+        ])
+        .unwrap();
     Arc::new(netns)
 }
 
