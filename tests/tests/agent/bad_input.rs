@@ -220,7 +220,9 @@ fn as_nobody(netns: &Arc<Netns>, instance: &Instance, arguments: &[&str]) -> (Op
     const NOBODY: u32 = 65_534;
     let place = TempDir::new().unwrap();
     let copy = place.path().join("lb");
-    fs::copy(binary().unwrap(), &copy).unwrap();
+    // By another process: a descriptor open for writing here would be inherited by what other tests start meanwhile, and
+    // a file that anybody has open for writing can't be run.
+    assert!(Command::new("cp").arg(binary().unwrap()).arg(&copy).status().unwrap().success());
     let mut command: Command = netns.command(&copy);
     command.arg("--socket").arg(instance.socket()).arg("--state-dir").arg(instance.state_dir());
     command.arg("--pin-dir").arg(instance.pin_dir()).args(arguments);
