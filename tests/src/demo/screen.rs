@@ -9,6 +9,7 @@ use super::checks::Checks;
 
 const WIDTH: usize = 80;
 const BAR: usize = 24;
+const CHAPTERS: usize = 9;
 const SPINNER: [&str; 8] = ["⠋", "⠙", "⠸", "⠴", "⠦", "⠧", "⠇", "⠏"];
 
 /// One line of the live table.
@@ -145,7 +146,7 @@ impl Screen {
     fn lines(&self, chapter: &Chapter, last: bool) -> Vec<String> {
         let ok = chapter.results.iter().all(|(ok, _)| *ok);
         let state = if last { self.mark(ok) } else { SPINNER[self.frame / 2 % SPINNER.len()].to_owned() };
-        let heading = format!("{}  {}", self.number, chapter.title);
+        let heading = format!("{}/{CHAPTERS}  {}", self.number, chapter.title);
         let seconds = format!("{:.1} s", chapter.started.elapsed().as_secs_f64());
         let title = clip(&heading, WIDTH - 14);
         let padding = " ".repeat(WIDTH - 14 - title.chars().count());

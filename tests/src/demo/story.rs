@@ -90,9 +90,10 @@ pub fn add_and_drain(screen: &mut Screen, checks: &mut Checks, scene: &Scene) ->
 
     screen.begin("Add a backend");
     let load = scene.load(target)?;
-    let view = View { load: &load, streams: Some(&streams), notes: &[("b4", "added")], v6: false };
+    let before = View { load: &load, streams: Some(&streams), notes: &[], v6: false };
+    let view = View { notes: &[("b4", "added")], ..before };
     let address = scene.cluster.address(3, false).to_string();
-    scene.watch(screen, &view, Duration::from_secs(1))?;
+    scene.watch(screen, &before, Duration::from_secs(1))?;
     let added = Instant::now();
     scene.lb(screen, &["backend", "add", "web", &address])?;
     let b4_is_used = || load.tally().0.contains_key("b4");
