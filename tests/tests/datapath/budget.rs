@@ -1,7 +1,10 @@
 //! The verifier's work on each program, kept as a budget: growth shows up here before a kernel's limit does.
 
 use aya::{EbpfLoader, programs::Xdp};
+use lb_tests::runner::{Action, Balancer, World};
 use lb_userspace::objects;
+
+use crate::world::{data, v4, world};
 
 /// Verified instructions when this table was last accepted.
 const ACCEPTED: [(&str, &[u8], u32); 2] =
@@ -28,5 +31,17 @@ fn programs_stay_within_their_instruction_budget() {
              set its number in ACCEPTED of {} to {verified}",
             file!()
         );
+    }
+}
+
+/// Dead code at level 0 is live at the others, and must pass the verifier as well.
+#[test]
+fn the_balancer_loads_and_balances_at_every_log_level() {
+    for log_level in [1, 2, 3] {
+        let mut balancer = Balancer::load(&World { log_level, ..world() }).unwrap();
+        let frame = v4(data(), 1).frame().bytes();
+        assert_eq!(balancer.run(&frame).unwrap().action, Action::Transmit);
+        let frame = v4(data(), 14).frame().bytes();
+        assert_eq!(balancer.run(&frame).unwrap().action, Action::Drop);
     }
 }
