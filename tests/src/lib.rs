@@ -17,4 +17,5 @@ pub mod topology;
 pub mod traffic;
 pub mod unique;
 pub mod wait;
+pub mod world;
 mod xdp_pass;

@@ -13,8 +13,8 @@ use aya::{
     programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
 };
 use lb_common::{
-    addr::{self, FAMILY_V4, FAMILY_V6, RawAddr},
-    backend::{BACKEND_PRESENT, BACKEND_RESOLVED, Backend, TARGET_DOWN},
+    addr::RawAddr,
+    backend::{Backend, TARGET_DOWN},
     cuckoo,
     flow::{FlowEntry, FlowKey},
     maps,
@@ -24,6 +24,8 @@ use lb_common::{
     verdict::Reason,
 };
 use lb_userspace::objects;
+
+pub use crate::world::{Slots, World, WorldService, backend, raw};
 
 /// What a program decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,97 +69,6 @@ pub struct Outcome {
     pub bytes: Vec<u8>,
     /// What all counters grew by; those that did not are absent.
     pub counted: Counters,
-}
-
-/// The slots of a service.
-#[derive(Clone, Debug)]
-pub enum Slots {
-    /// No table was published.
-    Missing,
-    /// Slot `n` and its former owner are element `n % length`.
-    Cycle(Vec<(Slot, u32)>),
-}
-
-impl Slots {
-    /// All slots at rest with one owner.
-    pub fn steady(owner: u32) -> Self {
-        Self::Cycle(vec![(Slot::steady(owner), owner)])
-    }
-
-    /// All slots on the way from one owner to another.
-    pub fn moving(former: u32, owner: u32) -> Self {
-        Self::Cycle(vec![(Slot(owner | Slot::MOVING), former)])
-    }
-
-    /// All slots with an owner and possible exceptions.
-    pub fn settled(owner: u32) -> Self {
-        Self::Cycle(vec![(Slot(owner | Slot::SETTLED), owner)])
-    }
-
-    /// Slots at rest, the owners taking turns.
-    pub fn shared(owners: &[u32]) -> Self {
-        Self::Cycle(owners.iter().map(|owner| (Slot::steady(*owner), *owner)).collect())
-    }
-}
-
-/// A service of the world.
-#[derive(Clone, Debug)]
-pub struct WorldService {
-    /// Address.
-    pub address: IpAddr,
-    /// Port; 0: any.
-    pub port: u16,
-    /// IP protocol number.
-    pub protocol: u8,
-    /// Id, mode, class and flags.
-    pub service: Service,
-    /// Its table.
-    pub slots: Slots,
-}
-
-/// Everything that the balancer's maps hold.
-#[derive(Clone, Debug, Default)]
-pub struct World {
-    /// Seed of the flow hash.
-    pub seed: u64,
-    /// Level of the packet log.
-    pub log_level: u8,
-    /// Services.
-    pub services: Vec<WorldService>,
-    /// Backends by id.
-    pub backends: BTreeMap<u32, Backend>,
-    /// Targets that are down.
-    pub down: Vec<u32>,
-    /// Interfaces by index of the egress map.
-    pub tx_ports: BTreeMap<u32, u32>,
-    /// Room of the flow table; none: the default.
-    pub max_flows: Option<u32>,
-}
-
-/// An address as maps hold it.
-pub fn raw(address: IpAddr) -> RawAddr {
-    match address {
-        IpAddr::V4(address) => addr::from_v4(address.octets()),
-        IpAddr::V6(address) => address.octets(),
-    }
-}
-
-/// A backend that is resolved, reached through the interface that test packets come in on (the loopback's), whose MTU
-/// is 1,500 and whose target has the number of its id.
-pub fn backend(id: u32, address: IpAddr, source: IpAddr) -> Backend {
-    Backend {
-        next_hop_mac: [2, 0, 0, 1, 0, id as u8],
-        source_mac: [2, 0, 0, 2, 0, id as u8],
-        ifindex: 1,
-        target: id,
-        tx_port: 0,
-        flags: BACKEND_PRESENT | BACKEND_RESOLVED,
-        family: if address.is_ipv4() { FAMILY_V4 } else { FAMILY_V6 },
-        mtu: 1500,
-        address: raw(address),
-        source: raw(source),
-        ..Backend::default()
-    }
 }
 
 /// Backends that the runner's counter map has room for.
