@@ -228,8 +228,8 @@ impl Core {
         }
         (self.due, self.first) = (None, false);
         self.assign();
-        let State { desired, assignments, liveness, hops, .. } = &self.state;
-        let snapshot = merge::merge(Inputs { desired, assignments, liveness, hops });
+        let State { desired, assignments, liveness, hops, held, .. } = &self.state;
+        let snapshot = merge::merge(Inputs { desired, assignments, liveness, hops, held });
         match self.outbox.plane.apply(self.generation, snapshot) {
             Ok(()) => self.publishing = true,
             Err(error) => self.publish_failed(&error),
@@ -250,6 +250,7 @@ impl Core {
         match done.result {
             Ok(()) => {
                 self.published = done.generation;
+                self.state.held = done.snapshot.backends;
                 self.state.publish_problem = None;
             }
             Err(error) => self.publish_failed(&error),

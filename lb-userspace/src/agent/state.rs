@@ -6,12 +6,15 @@ use std::{
     time::Instant,
 };
 
+use lb_common::backend::Backend;
+
 use super::{Options, plane::Seen};
 use crate::{
     desired::{model::Desired, store::Store},
     health::Reports,
     net::NextHops,
     observe::Counters,
+    publish::{Publisher, dataplane::DataPlane},
     table::{
         assignments::{self, Assignments},
         merge::Liveness,
@@ -31,6 +34,8 @@ pub struct State {
     pub reports: Reports,
     /// The way to each backend.
     pub hops: NextHops,
+    /// Entries of the packet path as last published, or as the former agent left them, by backend id.
+    pub held: BTreeMap<u32, Backend>,
     /// What was last seen of the packet path.
     pub seen: Seen,
     /// Interfaces that could not be attached to, and why.
@@ -45,10 +50,16 @@ pub struct State {
 
 impl State {
     /// What a starting agent knows: stored state, and what the pinned maps say of health.
-    pub(super) fn resume(options: &Options, store: &Store, desired: Desired, known: &Liveness) -> Self {
+    pub(super) fn resume<P: DataPlane>(
+        options: &Options,
+        store: &Store,
+        desired: Desired,
+        publisher: &Publisher<P>,
+    ) -> Self {
+        let known = publisher.known_liveness();
         let stored: Option<Assignments> = store.read_derived(assignments::FILE);
         // Without the file, the indices in the pinned maps mean nothing.
-        let known = if stored.is_some() { known.clone() } else { Liveness::new() };
+        let known = if stored.is_some() { known } else { Liveness::new() };
         let mut assignments = stored.unwrap_or_default();
         let before = assignments.clone();
         assignments.update(&desired, &NextHops::new());
@@ -63,6 +74,7 @@ impl State {
         Self {
             assignments,
             liveness,
+            held: publisher.backends().clone(),
             counters: Counters::open(&options.pin_dir)
                 .inspect_err(|error| log::warn!("counters: {error}"))
                 .ok(),
@@ -79,6 +91,7 @@ impl State {
             liveness: Liveness::new(),
             reports: Reports::new(),
             hops: NextHops::new(),
+            held: BTreeMap::new(),
             seen: Seen::default(),
             interface_problems: BTreeMap::new(),
             publish_problem: None,

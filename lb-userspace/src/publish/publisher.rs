@@ -144,6 +144,11 @@ impl<P: DataPlane> Publisher<P> {
         self.known_liveness.clone()
     }
 
+    /// The entries of the backend map, by backend id.
+    pub const fn backends(&self) -> &BTreeMap<u32, Backend> {
+        &self.backends
+    }
+
     /// The slots of a service by state. None if it has no table.
     pub fn slot_states(&self, service_id: u32) -> Option<SlotStates> {
         let StateCounts { steady, moving, settled } = self.services.get(&service_id)?.counts;

@@ -150,7 +150,7 @@ impl Assignments {
 }
 
 /// Interfaces that packets leave by.
-pub(crate) fn egress_interfaces(hops: &NextHops) -> impl Iterator<Item = u32> {
+fn egress_interfaces(hops: &NextHops) -> impl Iterator<Item = u32> {
     hops.values().filter_map(|hop| match hop {
         NextHop::Resolved(egress) => Some(egress.ifindex),
         NextHop::Unresolved(_) => None,

@@ -12,7 +12,7 @@ use lb_common::{
 };
 
 use super::{
-    assignments::{Assignments, egress_interfaces, target_of},
+    assignments::{Assignments, target_of},
     snapshot::{Member, ServiceInput, Snapshot},
 };
 use crate::{
@@ -35,8 +35,10 @@ pub struct Inputs<'a> {
     pub assignments: &'a Assignments,
     /// Health.
     pub liveness: &'a Liveness,
-    /// The way to each address.
+    /// The way to each address. An address that is not in it has not been looked up yet.
     pub hops: &'a NextHops,
+    /// Entries of the packet path by backend id. They stay as they are until their address is looked up.
+    pub held: &'a BTreeMap<u32, Backend>,
 }
 
 /// What the packet path should hold.
@@ -47,12 +49,12 @@ pub fn merge(inputs: Inputs<'_>) -> Snapshot {
         let mut unresolved = Vec::new();
         for (address, backend) in &service.backends {
             let Some(target) = inputs.assignments.target(&target_of(service, *address)) else { continue };
-            snapshot.backends.insert(backend.id, entry(inputs, service, *address, target));
+            let entry = entry(inputs, service, *address, (backend.id, target));
+            snapshot.backends.insert(backend.id, entry);
             let ready = backend.admin == Admin::Ready && backend.weight > 0;
             if ready && is_up(inputs.liveness, service, target) {
                 let member = Member { id: backend.id, address: *address, weight: backend.weight };
-                let resolved = matches!(inputs.hops.get(address), Some(NextHop::Resolved(_)));
-                if resolved { &mut members } else { &mut unresolved }.push(member);
+                if is_resolved(&entry) { &mut members } else { &mut unresolved }.push(member);
             }
         }
         // Without any way to a backend the packets are counted as that, not as a lack of backends.
@@ -63,10 +65,15 @@ pub fn merge(inputs: Inputs<'_>) -> Snapshot {
         let up = target.check.kind == CheckKind::None || inputs.liveness.get(&id) == Some(&true);
         snapshot.targets.insert(id, up);
     }
-    snapshot.tx_ports = egress_interfaces(inputs.hops)
-        .filter_map(|ifindex| Some((inputs.assignments.tx_port(ifindex)?, ifindex)))
-        .collect();
+    let egress = snapshot.backends.values().filter(|entry| is_resolved(entry)).map(|entry| entry.ifindex);
+    let egress: BTreeSet<u32> = egress.collect();
+    let port_of = |ifindex| Some((inputs.assignments.tx_port(ifindex)?, ifindex));
+    snapshot.tx_ports = egress.into_iter().filter_map(port_of).collect();
     snapshot
+}
+
+const fn is_resolved(entry: &Backend) -> bool {
+    entry.flags & BACKEND_RESOLVED != 0
 }
 
 /// Whether a backend of the service with this target takes traffic.
@@ -89,11 +96,22 @@ fn input(service: &Service, members: Vec<Member>) -> ServiceInput {
     }
 }
 
-fn entry(inputs: Inputs<'_>, service: &Service, address: IpAddr, target: u32) -> Backend {
+fn entry(inputs: Inputs<'_>, service: &Service, address: IpAddr, (id, target): (u32, u32)) -> Backend {
     let (address_raw, family) = raw(address);
     let absent =
         Backend { target, flags: BACKEND_PRESENT, family, address: address_raw, ..Backend::default() };
-    let Some(NextHop::Resolved(egress)) = inputs.hops.get(&address) else { return absent };
+    let egress = match inputs.hops.get(&address) {
+        Some(NextHop::Resolved(egress)) => egress,
+        Some(NextHop::Unresolved(_)) => return absent,
+        // After a restart: what the former agent found is better than nothing.
+        None => {
+            let held = inputs.held.get(&id).filter(|held| {
+                (held.family, held.address) == (family, address_raw)
+                    && inputs.assignments.tx_port(held.ifindex).is_some()
+            });
+            return held.map_or(absent, |held| Backend { target, ..*held });
+        }
+    };
     let Some(tx_port) = inputs.assignments.tx_port(egress.ifindex) else { return absent };
     let (source, source_spread_bits) = match service.encap_source {
         Some(prefix) => (prefix.address, prefix.host_bits().min(SPREAD_BITS_MAX)),

@@ -16,6 +16,7 @@ struct World {
     assignments: Assignments,
     liveness: Liveness,
     hops: NextHops,
+    held: BTreeMap<u32, Backend>,
 }
 
 impl World {
@@ -31,12 +32,12 @@ impl World {
         let mut assignments = Assignments::default();
         assert!(assignments.update(&desired, &hops));
         let liveness = assignments.targets().map(|(id, _)| (id, true)).collect();
-        Self { desired, assignments, liveness, hops }
+        Self { desired, assignments, liveness, hops, held: BTreeMap::new() }
     }
 
     fn merge(&self) -> Snapshot {
-        let Self { desired, assignments, liveness, hops } = self;
-        merge(Inputs { desired, assignments, liveness, hops })
+        let Self { desired, assignments, liveness, hops, held } = self;
+        merge(Inputs { desired, assignments, liveness, hops, held })
     }
 
     /// Addresses that own slots of a service.
@@ -179,6 +180,22 @@ fn an_unresolved_backend_has_an_entry_without_a_way() {
         2,
         "packets are then counted as unresolved, not as without backend"
     );
+    assert!(world.merge().tx_ports.is_empty());
+}
+
+#[test]
+fn what_is_not_looked_up_yet_keeps_the_entry_that_the_packet_path_holds() {
+    let mut world = web();
+    let before = world.merge();
+    world.held = before.backends.clone();
+    world.hops.clear();
+    assert_eq!(world.merge(), before, "a restarted agent takes no way away");
+    world.hops.insert("10.0.0.2".parse().unwrap(), NextHop::Unresolved("no route".to_owned()));
+    assert_eq!(world.members("web"), ["10.0.0.3"], "what is known to have no way is left out");
+    let snapshot = world.merge();
+    assert_eq!((snapshot.backends.len(), snapshot.tx_ports), (2, before.tx_ports));
+    // The id was given to another address meanwhile.
+    world.held.values_mut().for_each(|held| held.address[0] ^= 1);
     assert!(world.merge().tx_ports.is_empty());
 }
 
