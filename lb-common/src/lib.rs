@@ -20,4 +20,6 @@ pub mod wire;
 #[cfg(any(test, feature = "host"))]
 pub mod maglev;
 #[cfg(any(test, feature = "host"))]
+pub mod round_robin;
+#[cfg(any(test, feature = "host"))]
 pub mod cuckoo;

@@ -90,7 +90,7 @@ fn halves(address: &RawAddr) -> [u64; 2] {
 
 /// How many of `slots` each weight gets: its share rounded by the largest remainder, and never zero. Where weights far
 /// below one slot take more than their share, the others give it up so that the largest loss is as small as can be.
-fn quotas(slots: u32, weights: &[u32]) -> Vec<u32> {
+pub(crate) fn quotas(slots: u32, weights: &[u32]) -> Vec<u32> {
     let total: u64 = weights.iter().map(|w| u64::from(*w)).sum();
     if total == 0 {
         return vec![0; weights.len()];

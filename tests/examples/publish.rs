@@ -68,7 +68,8 @@ fn snapshot(services: u32, backends: u32) -> Snapshot {
             members.push(Member { id, address: IpAddr::from((0x0a00_0000 + id).to_be_bytes()), weight: 1 });
         }
         let vip = format!("192.0.2.{service}:80/tcp").parse().expect("a service address");
-        let input = ServiceInput { vip, mode: mode::L2, class: CLASS_DEFAULT, flags: 0, members };
+        let input =
+            ServiceInput { vip, mode: mode::L2, class: CLASS_DEFAULT, flags: 0, quiet_period: None, members };
         snapshot.services.insert(service, input);
     }
     snapshot

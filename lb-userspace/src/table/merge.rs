@@ -92,6 +92,7 @@ fn input(service: &Service, members: Vec<Member>) -> ServiceInput {
         // Sizes were checked when the service entered the desired state.
         class: class.map_or(slot::CLASS_DEFAULT, |class| class as u8),
         flags: 0,
+        quiet_period: None,
         members,
     }
 }

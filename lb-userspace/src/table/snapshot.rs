@@ -1,6 +1,6 @@
 //! Everything that the packet path should hold, as values: what [`crate::publish`] makes true.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use lb_common::backend::Backend;
 
@@ -30,6 +30,8 @@ pub struct ServiceInput {
     pub class: u8,
     /// `SERVICE_*` bits of [`lb_common::service`].
     pub flags: u16,
+    /// For how long its slots move. None: the default of its protocol.
+    pub quiet_period: Option<Duration>,
     /// The backends that own slots now: healthy, not drained, weight above zero. May be empty.
     pub members: Vec<Member>,
 }

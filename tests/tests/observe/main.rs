@@ -128,8 +128,14 @@ fn memory_is_counted_once_per_map() -> Result<()> {
 /// One service of the default size.
 fn one_service() -> Snapshot {
     let vip = Vip { address: [192, 0, 2, 1].into(), port: 80, protocol: Protocol::Tcp };
-    let service =
-        ServiceInput { vip, mode: mode::L2, class: slot::CLASS_DEFAULT, flags: 0, members: Vec::new() };
+    let service = ServiceInput {
+        vip,
+        mode: mode::L2,
+        class: slot::CLASS_DEFAULT,
+        flags: 0,
+        quiet_period: None,
+        members: Vec::new(),
+    };
     Snapshot { services: [(1, service)].into(), ..Snapshot::default() }
 }
 

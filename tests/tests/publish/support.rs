@@ -72,7 +72,8 @@ pub fn snapshot(ifindex: u32) -> Snapshot {
             members.push(Member { id, address, weight: 1 });
         }
         let vip = vip.parse().expect("a service address");
-        let input = ServiceInput { vip, mode: mode::L2, class: CLASS_TINY, flags: 0, members };
+        let input =
+            ServiceInput { vip, mode: mode::L2, class: CLASS_TINY, flags: 0, quiet_period: None, members };
         snapshot.services.insert(service, input);
     }
     snapshot

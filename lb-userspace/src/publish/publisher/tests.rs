@@ -38,6 +38,7 @@ fn snapshot(members: &[u32]) -> Snapshot {
         mode: mode::L2,
         class: CLASS_TINY,
         flags: 0,
+        quiet_period: None,
         members: members.iter().map(|id| member(*id)).collect(),
     };
     snapshot.services.insert(1, input);
