@@ -19,7 +19,9 @@ pub struct Backend {
     /// Index of the `LIVENESS` map.
     pub target: u32,
     /// Index of the egress interface in the `TX_PORTS` map (a DEVMAP).
-    pub tx_port: u32,
+    pub tx_port: u16,
+    /// Share of new connections relative to the service's other backends. Zero: drained, gets none.
+    pub weight: u16,
     /// `BACKEND_*` bits. Zero: the entry is vacant.
     pub flags: u8,
     /// Family of [`Backend::address`] and [`Backend::source`].

@@ -44,6 +44,19 @@ pub const FLOW_FIN: u32 = 1 << 0;
 /// The connection was reset.
 pub const FLOW_RST: u32 = 1 << 1;
 
+/// The connection was counted in [`crate::connections::Connections::opened`] of its backend.
+pub const FLOW_OPENED: u32 = 1 << 2;
+/// The connection was counted in [`crate::connections::Connections::closed`] as well.
+pub const FLOW_CLOSED: u32 = 1 << 3;
+
+impl FlowEntry {
+    /// Whether the entry stands for a connection that its backend's counters count as live. Who removes such an entry
+    /// adds one to `EXPIRED` of its backend.
+    pub const fn is_live(&self) -> bool {
+        self.flags & (FLOW_OPENED | FLOW_CLOSED) == FLOW_OPENED
+    }
+}
+
 const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<FlowEntry>() == 16);
 

@@ -20,6 +20,22 @@ pub const TX_PORTS: &str = "TX_PORTS";
 pub const FORWARDED: &str = "FORWARDED";
 /// `PerCpuArray<Counter, MAX_REASONS>`, indexed by [`crate::verdict::Reason`].
 pub const REASONS: &str = "REASONS";
+/// `PerCpuArray<u64, MAX_EVENTS>`, indexed by [`crate::event::Event`].
+pub const EVENTS: &str = "EVENTS";
+/// `Array<Connections, MAX_BACKENDS>`, indexed by backend id: connections of tracked services, counted by the packet
+/// path alone.
+pub const CONNECTIONS: &str = "CONNECTIONS";
+/// `Array<u64, MAX_BACKENDS>`, indexed by backend id: open connections of tracked services that the agent gave up,
+/// counted by the agent alone.
+pub const EXPIRED: &str = "EXPIRED";
+/// `PerCpuArray<u32, MAX_SERVICES>`, indexed by service id: the slot that a round-robin service turns to next.
+pub const NEXT: &str = "NEXT";
+/// `PerCpuArray<Window, 1>`: new entries of the flow table.
+pub const RATE_GLOBAL: &str = "RATE_GLOBAL";
+/// `Array<Window, RATE_SOURCES>`: the same per group of clients, see [`crate::rate`].
+pub const RATE_SOURCE: &str = "RATE_SOURCE";
+/// `Array<u32, 1>`: the time in seconds where the packet path is loaded with a virtual clock. Not pinned.
+pub const CLOCK: &str = "CLOCK";
 /// `HashMap<RawAddr, u32>`: service addresses that `lb decap` unpacks for (decap program only).
 pub const DECAP_VIPS: &str = "DECAP_VIPS";
 
@@ -31,7 +47,13 @@ pub const MAX_FLOWS: u32 = 1_048_576;
 pub const MAX_TX_PORTS: u32 = 256;
 /// Room for reasons; more than there are, so that adding one needs no new shape.
 pub const MAX_REASONS: u32 = 64;
+/// Room for events.
+pub const MAX_EVENTS: u32 = 16;
+/// Groups of clients whose new flow entries are counted apart.
+pub const RATE_SOURCES: u32 = 65_536;
 /// Service addresses of one `lb decap`.
 pub const MAX_DECAP_VIPS: u32 = 4_096;
 
+const _: () = assert!(crate::event::Event::ALL.len() <= MAX_EVENTS as usize);
+const _: () = assert!(MAX_TX_PORTS <= u16::MAX as u32 + 1);
 const _: () = assert!(crate::verdict::Reason::ALL.len() <= MAX_REASONS as usize);

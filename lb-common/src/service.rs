@@ -28,8 +28,38 @@ pub struct Service {
     pub flags: u16,
 }
 
-/// The slot is chosen by the client's address alone.
+/// The slot is chosen by the client's address alone, or its first [`Service::source_prefix`] bits.
 pub const SERVICE_SOURCE_HASH: u16 = 1 << 0;
+/// Each new connection takes the next slot. Tracked.
+pub const SERVICE_ROUND_ROBIN: u16 = 1 << 1;
+/// Each new connection takes the less loaded backend of two random slots. Tracked.
+pub const SERVICE_LEAST_CONNECTIONS: u16 = 1 << 2;
+/// UDP is QUIC, whose connections begin with an Initial packet.
+pub const SERVICE_QUIC: u16 = 1 << 3;
+/// Either of these: each flow is recorded in the flow table from its beginning to its end.
+pub const SERVICE_TRACKED: u16 = SERVICE_ROUND_ROBIN | SERVICE_LEAST_CONNECTIONS;
+/// Where the bits of the source prefix begin.
+const SOURCE_PREFIX_SHIFT: u32 = 8;
+
+impl Service {
+    /// Flags of a source-hash service: how many leading bits of the client's address choose the slot, up to 32 for
+    /// IPv4 and 128 for IPv6.
+    pub const fn source_hash_flags(prefix: u8) -> u16 {
+        SERVICE_SOURCE_HASH | (prefix as u16) << SOURCE_PREFIX_SHIFT
+    }
+
+    /// Leading bits of the client's address that choose the slot of a source-hash service.
+    #[inline(always)]
+    pub const fn source_prefix(&self) -> u32 {
+        (self.flags >> SOURCE_PREFIX_SHIFT) as u32
+    }
+
+    /// Whether the service is one of [`SERVICE_TRACKED`].
+    #[inline(always)]
+    pub const fn is_tracked(&self) -> bool {
+        self.flags & SERVICE_TRACKED != 0
+    }
+}
 
 /// Address, port and protocol of an IPv4 service in one word; never 0 for a key.
 #[repr(transparent)]

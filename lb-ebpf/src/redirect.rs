@@ -16,5 +16,5 @@ pub fn egress(ctx: &XdpContext, backend: &Backend) -> Result<u32, Reason> {
     if backend.ifindex as usize == ctx.ingress_ifindex() {
         return Ok(xdp_action::XDP_TX);
     }
-    TX_PORTS.redirect(backend.tx_port, 0).map_err(|_fallback| Reason::NoTxPort)
+    TX_PORTS.redirect(u32::from(backend.tx_port), 0).map_err(|_fallback| Reason::NoTxPort)
 }

@@ -91,6 +91,7 @@ pub fn backend(id: u32, address: IpAddr, source: IpAddr) -> Backend {
         ifindex: 1,
         target: id,
         tx_port: 0,
+        weight: 1,
         flags: BACKEND_PRESENT | BACKEND_RESOLVED,
         family: if address.is_ipv4() { FAMILY_V4 } else { FAMILY_V6 },
         mtu: 1500,

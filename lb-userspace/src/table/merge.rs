@@ -49,9 +49,10 @@ pub fn merge(inputs: Inputs<'_>) -> Snapshot {
         let mut unresolved = Vec::new();
         for (address, backend) in &service.backends {
             let Some(target) = inputs.assignments.target(&target_of(service, *address)) else { continue };
-            let entry = entry(inputs, service, *address, (backend.id, target));
-            snapshot.backends.insert(backend.id, entry);
             let ready = backend.admin == Admin::Ready && backend.weight > 0;
+            let weight = if ready { u16::try_from(backend.weight).unwrap_or(u16::MAX) } else { 0 };
+            let entry = Backend { weight, ..entry(inputs, service, *address, (backend.id, target)) };
+            snapshot.backends.insert(backend.id, entry);
             if ready && is_up(inputs.liveness, service, target) {
                 let member = Member { id: backend.id, address: *address, weight: backend.weight };
                 if is_resolved(&entry) { &mut members } else { &mut unresolved }.push(member);
@@ -113,7 +114,8 @@ fn entry(inputs: Inputs<'_>, service: &Service, address: IpAddr, (id, target): (
             return held.map_or(absent, |held| Backend { target, ..*held });
         }
     };
-    let Some(tx_port) = inputs.assignments.tx_port(egress.ifindex) else { return absent };
+    let tx_port = inputs.assignments.tx_port(egress.ifindex).and_then(|port| u16::try_from(port).ok());
+    let Some(tx_port) = tx_port else { return absent };
     let (source, source_spread_bits) = match service.encap_source {
         Some(prefix) => (prefix.address, prefix.host_bits().min(SPREAD_BITS_MAX)),
         None => (egress.source, 0),

@@ -206,7 +206,7 @@ fn each_egress_has_a_port() {
     world.assignments.update(&world.desired, &world.hops);
     let snapshot = world.merge();
     for backend in snapshot.backends.values() {
-        assert_eq!(snapshot.tx_ports[&backend.tx_port], backend.ifindex);
+        assert_eq!(snapshot.tx_ports[&u32::from(backend.tx_port)], backend.ifindex);
     }
     assert_eq!(snapshot.tx_ports.len(), 2);
 }

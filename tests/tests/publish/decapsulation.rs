@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
+use lb_common::abi::ABI_VERSION;
 use lb_tests::bpffs::Bpffs;
 use lb_userspace::{desired::model::AttachMode, error::Kind, publish::decap};
 
@@ -44,7 +45,7 @@ fn bad_input_leaves_nothing_behind() -> Result<()> {
     }
     ensure!(attach(INTERFACE, &vip) == Kind::InvalidConfiguration);
     ensure!(decap::list(&dir).unwrap().is_empty());
-    ensure!(std::fs::read_dir(dir.join("1/decap"))?.next().is_none());
+    ensure!(std::fs::read_dir(dir.join(ABI_VERSION.to_string()).join("decap"))?.next().is_none());
     Ok(())
 }
 
