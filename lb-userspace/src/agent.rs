@@ -58,7 +58,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     // Open: load or take over the packet path, on a thread of its own since its updates block.
     let publisher = Publisher::open(&publish_options(&options, desired.seed))?;
     let liveness = publisher.liveness();
-    let state = State::resume(&options, &store, desired, &publisher);
+    let state = State::resume(&options, desired, &publisher);
     let (plane, done) = plane::start(publisher)?;
 
     // Follow: routes, neighbours and health.

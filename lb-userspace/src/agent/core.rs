@@ -20,10 +20,7 @@ use crate::{
     health::{self, Reports, Targets},
     net::{NextHop, NextHops},
     publish::Liveness as LivenessMap,
-    table::{
-        assignments,
-        merge::{self, Inputs},
-    },
+    table::merge::{self, Inputs},
 };
 
 /// How long the first publication waits for the next hops of all backends. The packet path has the former agent's
@@ -194,8 +191,8 @@ impl Core {
     pub(super) fn adopt(&mut self, desired: Desired) {
         let before = std::mem::replace(&mut self.state.desired, desired);
         let old = self.state.assignments.clone();
-        self.assign();
         let state = &mut self.state;
+        state.assignments.update(&state.desired, &state.hops);
         merge::inherit(&before, &state.desired, &old, &state.assignments, &mut state.liveness);
         self.outbox.addresses.send_if_modified(|addresses| {
             let wanted = self.state.addresses();
@@ -212,22 +209,12 @@ impl Core {
         self.touch();
     }
 
-    /// Brings the indices up to date, and on disk before the packet path uses them.
-    fn assign(&mut self) {
-        if !self.state.assignments.update(&self.state.desired, &self.state.hops) {
-            return;
-        }
-        if let Err(error) = self.store.write(assignments::FILE, &self.state.assignments) {
-            log::error!("{error}");
-        }
-    }
-
     fn publish_if_due(&mut self) {
         if self.publishing || self.due.is_none_or(|due| Instant::now() < due) {
             return;
         }
         (self.due, self.first) = (None, false);
-        self.assign();
+        self.state.assignments.update(&self.state.desired, &self.state.hops);
         let State { desired, assignments, liveness, hops, held, .. } = &self.state;
         let snapshot = merge::merge(Inputs { desired, assignments, liveness, hops, held });
         match self.outbox.plane.apply(self.generation, snapshot) {

@@ -10,13 +10,13 @@ use lb_common::backend::Backend;
 
 use super::{Options, plane::Seen};
 use crate::{
-    desired::{model::Desired, store::Store},
+    desired::model::Desired,
     health::Reports,
     net::NextHops,
     observe::Counters,
     publish::{Publisher, dataplane::DataPlane},
     table::{
-        assignments::{self, Assignments},
+        assignments::{Assignments, each_held},
         merge::Liveness,
     },
 };
@@ -49,32 +49,25 @@ pub struct State {
 }
 
 impl State {
-    /// What a starting agent knows: stored state, and what the pinned maps say of health.
+    /// What a starting agent knows: stored state, and what the pinned maps say of indices, health and next hops.
     pub(super) fn resume<P: DataPlane>(
         options: &Options,
-        store: &Store,
         desired: Desired,
         publisher: &Publisher<P>,
     ) -> Self {
-        let known = publisher.known_liveness();
-        let stored: Option<Assignments> = store.read_derived(assignments::FILE);
-        // Without the file, the indices in the pinned maps mean nothing.
-        let known = if stored.is_some() { known } else { Liveness::new() };
-        let mut assignments = stored.unwrap_or_default();
-        let before = assignments.clone();
+        let (held, known) = (publisher.backends(), publisher.known_liveness());
+        let mut assignments = Assignments::found(&desired, held);
         assignments.update(&desired, &NextHops::new());
-        let liveness = known
-            .into_iter()
-            .filter(|(id, _)| {
-                assignments
-                    .targets()
-                    .any(|(known, target)| known == *id && before.target(target) == Some(*id))
-            })
-            .collect();
+        let mut liveness = Liveness::new();
+        for (entry, target) in each_held(&desired, held) {
+            if let (Some(id), Some(up)) = (assignments.target(&target), known.get(&entry.target)) {
+                *liveness.entry(id).or_default() |= *up;
+            }
+        }
         Self {
             assignments,
             liveness,
-            held: publisher.backends().clone(),
+            held: held.clone(),
             counters: Counters::open(&options.pin_dir)
                 .inspect_err(|error| log::warn!("counters: {error}"))
                 .ok(),
@@ -105,3 +98,7 @@ impl State {
         self.desired.services.values().flat_map(|service| service.backends.keys().copied()).collect()
     }
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

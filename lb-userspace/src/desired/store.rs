@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::Deserialize;
 
 use super::{
     model::{Desired, SCHEMA_VERSION},
@@ -76,27 +76,11 @@ impl Store {
     /// # Errors
     /// The file system refused; the former state stands.
     pub fn save(&self, desired: &Desired) -> Result<(), Error> {
-        self.write(STATE_FILE, desired)
-    }
-
-    /// Replaces a file in the state directory by the JSON of a value.
-    ///
-    /// # Errors
-    /// The file system refused; the former file stands.
-    pub fn write(&self, name: &str, value: &impl Serialize) -> Result<(), Error> {
-        let path = self.directory.join(name);
-        let mut text = serde_json::to_vec_pretty(value)
+        let path = self.directory.join(STATE_FILE);
+        let mut text = serde_json::to_vec_pretty(desired)
             .map_err(|error| Error::failed(format!("write {}: {error}", path.display())))?;
         text.push(b'\n');
         replace(&self.directory, &path, &text).map_err(|error| io_error("write", &path, &error))
-    }
-
-    /// Reads a file of the state directory that can be made anew: none if it is missing or damaged.
-    pub fn read_derived<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        let text = fs::read(self.directory.join(name)).ok()?;
-        serde_json::from_slice(&text)
-            .inspect_err(|error| log::warn!("{name} is damaged and will be made anew: {error}"))
-            .ok()
     }
 }
 

@@ -1,14 +1,18 @@
 //! Which index of the `LIVENESS` and `TX_PORTS` maps belongs to what.
 //!
-//! Stored beside the desired state: a restarted agent must read the pinned maps as its predecessor wrote them.
+//! A restarted agent reads them from the pinned maps, the only place where they can't differ from what packets see.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     time::Duration,
 };
 
-use lb_common::maps::{MAX_BACKENDS, MAX_TX_PORTS};
-use serde::{Deserialize, Serialize};
+use lb_common::{
+    addr::{FAMILY_V4, FAMILY_V6, RawAddr, from_v4},
+    backend::{self, BACKEND_RESOLVED},
+    maps::{MAX_BACKENDS, MAX_TX_PORTS},
+};
 
 use crate::{
     desired::{
@@ -19,12 +23,8 @@ use crate::{
     net::{NextHop, NextHops},
 };
 
-/// Name of the file in the state directory.
-pub const FILE: &str = "assignments.json";
-
 /// The indices in use. They rotate, so that one is reused as late as possible.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Stored", into = "Stored")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Assignments {
     targets: BTreeMap<Target, u32>,
     tx_ports: BTreeMap<u32, u32>,
@@ -32,33 +32,8 @@ pub struct Assignments {
     last_tx_port: u32,
 }
 
-/// How they stand in the file: targets as a list, since they are no JSON keys.
-#[derive(Clone, Serialize, Deserialize)]
-struct Stored {
-    targets: Vec<(u32, Target)>,
-    tx_ports: BTreeMap<u32, u32>,
-    last_target: u32,
-    last_tx_port: u32,
-}
-
-impl From<Stored> for Assignments {
-    fn from(stored: Stored) -> Self {
-        let Stored { targets, tx_ports, last_target, last_tx_port } = stored;
-        let targets = targets.into_iter().map(|(id, target)| (target, id)).collect();
-        Self { targets, tx_ports, last_target, last_tx_port }
-    }
-}
-
-impl From<Assignments> for Stored {
-    fn from(assignments: Assignments) -> Self {
-        let Assignments { targets, tx_ports, last_target, last_tx_port } = assignments;
-        let targets = targets.into_iter().map(|(target, id)| (id, target)).collect();
-        Self { targets, tx_ports, last_target, last_tx_port }
-    }
-}
-
 /// What is checked for a backend. Backends without a check share one target per address.
-pub fn target_of(service: &Service, address: std::net::IpAddr) -> Target {
+pub fn target_of(service: &Service, address: IpAddr) -> Target {
     let check = match service.check.kind {
         CheckKind::None => Check {
             kind: CheckKind::None,
@@ -83,7 +58,37 @@ pub(crate) fn each_backend(desired: &Desired) -> impl Iterator<Item = (&String, 
     })
 }
 
+/// Each backend that has an entry in the packet path, with that entry and its target.
+pub(crate) fn each_held<'a>(
+    desired: &'a Desired,
+    held: &'a BTreeMap<u32, backend::Backend>,
+) -> impl Iterator<Item = (&'a backend::Backend, Target)> {
+    each_backend(desired).filter_map(|(.., backend, target)| {
+        let entry = held.get(&backend.id)?;
+        // The id may have been given to another address that was not published any more.
+        ((entry.address, entry.family) == raw(target.address)).then_some((entry, target))
+    })
+}
+
 impl Assignments {
+    /// The indices that entries of the packet path refer to.
+    pub fn found(desired: &Desired, held: &BTreeMap<u32, backend::Backend>) -> Self {
+        let mut found = Self::default();
+        let (mut used, mut used_ports) = (BTreeSet::new(), BTreeSet::new());
+        for (entry, target) in each_held(desired, held) {
+            if !found.targets.contains_key(&target) && used.insert(entry.target) {
+                found.targets.insert(target, entry.target);
+            }
+            let (is_resolved, port) = (entry.flags & BACKEND_RESOLVED != 0, u32::from(entry.tx_port));
+            if is_resolved && !found.tx_ports.contains_key(&entry.ifindex) && used_ports.insert(port) {
+                found.tx_ports.insert(entry.ifindex, port);
+            }
+        }
+        found.last_target = used.last().copied().unwrap_or_default();
+        found.last_tx_port = used_ports.last().copied().unwrap_or_default();
+        found
+    }
+
     /// Gives indices to what is new and frees those of targets that are gone. True if anything changed.
     pub fn update(&mut self, desired: &Desired, hops: &NextHops) -> bool {
         let wanted: BTreeSet<Target> = each_backend(desired).map(|(.., target)| target).collect();
@@ -146,6 +151,14 @@ impl Assignments {
             .filter(|(_, target)| target.check.kind != CheckKind::None)
             .map(|(id, target)| (id, target.clone()))
             .collect()
+    }
+}
+
+/// An address as the packet path's maps hold it, with its family.
+pub(crate) fn raw(address: IpAddr) -> (RawAddr, u8) {
+    match address {
+        IpAddr::V4(v4) => (from_v4(v4.octets()), FAMILY_V4),
+        IpAddr::V6(v6) => (v6.octets(), FAMILY_V6),
     }
 }
 

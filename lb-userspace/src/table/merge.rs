@@ -6,13 +6,12 @@ use std::{
 };
 
 use lb_common::{
-    addr::{FAMILY_V4, FAMILY_V6, RawAddr, from_v4},
     backend::{BACKEND_PRESENT, BACKEND_RESOLVED, Backend},
     mode, slot,
 };
 
 use super::{
-    assignments::{Assignments, target_of},
+    assignments::{Assignments, raw, target_of},
     snapshot::{Member, ServiceInput, Snapshot},
 };
 use crate::{
@@ -130,13 +129,6 @@ fn entry(inputs: Inputs<'_>, service: &Service, address: IpAddr, (id, target): (
         mtu: egress.mtu,
         source: raw(source).0,
         ..absent
-    }
-}
-
-fn raw(address: IpAddr) -> (RawAddr, u8) {
-    match address {
-        IpAddr::V4(v4) => (from_v4(v4.octets()), FAMILY_V4),
-        IpAddr::V6(v6) => (v6.octets(), FAMILY_V6),
     }
 }
 
