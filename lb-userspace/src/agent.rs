@@ -69,13 +69,13 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let (events, events_seen) = mpsc::channel(1024);
     let mut following = tokio::spawn(net::follow(addresses_seen, hops));
     let checking = tokio::spawn(health::run(targets_seen.clone(), state.liveness.clone(), events, reports));
-    let (relayed, health_events) = mpsc::channel(1024);
-    let relaying = tokio::spawn(core::relay(events_seen, targets_seen, liveness.clone(), relayed));
+    let (relayed, health_events) = mpsc::unbounded_channel();
+    let relaying = tokio::spawn(core::relay(events_seen, targets_seen, liveness, relayed));
 
     // Decide: one task owns the state.
     let (handle, calls) = handle::channel();
     let inbox = core::Inbox { calls, health: health_events, hops: hops_seen, reports: reports_seen, done };
-    let outbox = core::Outbox { plane, addresses, targets, liveness };
+    let outbox = core::Outbox { plane, addresses, targets };
     let mut core = core::Core::new(store, state, outbox);
     core.attach_wanted().await;
     let mut deciding = tokio::spawn(core.run(inbox));

@@ -19,7 +19,7 @@ use crate::{
     error::Error,
     health::{self, Reports, Targets},
     net::{NextHop, NextHops},
-    publish::Liveness as LivenessMap,
+    publish::{Liveness as LivenessMap, Moment},
     table::merge::{self, Inputs},
 };
 
@@ -34,7 +34,7 @@ pub(super) struct Inbox {
     /// From the API.
     pub calls: mpsc::Receiver<Call>,
     /// From the checks, by way of [`relay`].
-    pub health: mpsc::Receiver<health::Event>,
+    pub health: mpsc::UnboundedReceiver<Heard>,
     /// Next hops.
     pub hops: watch::Receiver<NextHops>,
     /// Results of checks.
@@ -51,8 +51,14 @@ pub(super) struct Outbox {
     pub addresses: watch::Sender<std::collections::BTreeSet<std::net::IpAddr>>,
     /// Targets to check.
     pub targets: watch::Sender<Targets>,
-    /// Liveness in the packet path.
-    pub liveness: LivenessMap,
+}
+
+/// A change of health that is in the packet path already.
+#[derive(Debug)]
+pub(super) struct Heard {
+    event: health::Event,
+    /// When it was put there; none if that failed, so that the next snapshot does it.
+    decided: Option<Moment>,
 }
 
 /// A command that is stored and waits to be published.
@@ -81,12 +87,12 @@ pub(super) struct Core {
     waiters: Vec<Waiter>,
 }
 
-/// Puts each change of health in the packet path at once, and hands it on to the core.
+/// Puts each change of health in the packet path at once, and hands it on to the core. Never waits for the core.
 pub(super) async fn relay(
     mut events: mpsc::Receiver<health::Event>,
     targets: watch::Receiver<Targets>,
     liveness: LivenessMap,
-    core: mpsc::Sender<health::Event>,
+    core: mpsc::UnboundedSender<Heard>,
 ) {
     while let Some(event) = events.recv().await {
         // The index may have been given to another target while the event was on its way.
@@ -94,10 +100,11 @@ pub(super) async fn relay(
         if !current {
             continue;
         }
-        if let Err(error) = liveness.set(event.id, event.up) {
-            log::error!("liveness of {}: {error}", event.target.address);
-        }
-        if core.send(event).await.is_err() {
+        let decided = liveness
+            .set(event.id, event.up)
+            .inspect_err(|error| log::error!("liveness of {}: {error}", event.target.address))
+            .ok();
+        if core.send(Heard { event, decided }).is_err() {
             return;
         }
     }
@@ -126,7 +133,7 @@ impl Core {
                     }
                     None => return,
                 },
-                Some(event) = inbox.health.recv() => self.health(&event),
+                Some(heard) = inbox.health.recv() => self.health(&heard),
                 Ok(()) = inbox.hops.changed() => self.hops(inbox.hops.borrow_and_update().clone()),
                 Some(done) = inbox.done.recv() => self.published(done),
                 () = tokio::time::sleep_until(wake) => {}
@@ -149,7 +156,8 @@ impl Core {
         due.into_iter().chain(answers).min().unwrap_or_else(|| Instant::now() + config::RECONCILE)
     }
 
-    fn health(&mut self, event: &health::Event) {
+    fn health(&mut self, Heard { event, decided }: &Heard) {
+        self.state.known_until = self.state.known_until.max(decided.unwrap_or_default());
         if self.state.assignments.target(&event.target) != Some(event.id) {
             return;
         }
@@ -215,8 +223,9 @@ impl Core {
         }
         (self.due, self.first) = (None, false);
         self.state.assignments.update(&self.state.desired, &self.state.hops);
-        let State { desired, assignments, liveness, hops, held, .. } = &self.state;
-        let snapshot = merge::merge(Inputs { desired, assignments, liveness, hops, held });
+        let State { desired, assignments, liveness, known_until, hops, held, .. } = &self.state;
+        let snapshot =
+            merge::merge(Inputs { desired, assignments, liveness, known_until: *known_until, hops, held });
         match self.outbox.plane.apply(self.generation, snapshot) {
             Ok(()) => self.publishing = true,
             Err(error) => self.publish_failed(&error),
@@ -225,15 +234,6 @@ impl Core {
 
     fn published(&mut self, done: Done) {
         self.publishing = false;
-        // A change of health that came while the snapshot was on its way may have been written over.
-        for (id, was) in &done.snapshot.targets {
-            if let Some(up) = self.state.liveness.get(id)
-                && up != was
-                && let Err(error) = self.outbox.liveness.set(*id, *up)
-            {
-                log::error!("liveness of target {id}: {error}");
-            }
-        }
         match done.result {
             Ok(()) => {
                 self.published = done.generation;

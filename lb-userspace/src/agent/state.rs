@@ -14,7 +14,7 @@ use crate::{
     health::Reports,
     net::NextHops,
     observe::Counters,
-    publish::{Publisher, dataplane::DataPlane},
+    publish::{Moment, Publisher, dataplane::DataPlane},
     table::{
         assignments::{Assignments, each_held},
         merge::Liveness,
@@ -30,6 +30,8 @@ pub struct State {
     pub assignments: Assignments,
     /// Which targets are up.
     pub liveness: Liveness,
+    /// The last decision of the checks that is in it.
+    pub known_until: Moment,
     /// What the checks found.
     pub reports: Reports,
     /// The way to each backend.
@@ -82,6 +84,7 @@ impl State {
             desired,
             assignments: Assignments::default(),
             liveness: Liveness::new(),
+            known_until: Moment::default(),
             reports: Reports::new(),
             hops: NextHops::new(),
             held: BTreeMap::new(),

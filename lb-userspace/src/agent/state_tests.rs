@@ -57,8 +57,8 @@ fn egress() -> NextHop {
 }
 
 fn snapshot(state: &State) -> crate::table::snapshot::Snapshot {
-    let State { desired, assignments, liveness, hops, held, .. } = state;
-    merge(Inputs { desired, assignments, liveness, hops, held })
+    let State { desired, assignments, liveness, known_until, hops, held, .. } = state;
+    merge(Inputs { desired, assignments, liveness, known_until: *known_until, hops, held })
 }
 
 #[test]

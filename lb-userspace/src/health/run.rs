@@ -1,8 +1,8 @@
 //! Runs the checks: one task per target, started and stopped as targets come and go.
 
 use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -33,7 +33,8 @@ const MAX_LAG: Duration = Duration::from_millis(20);
 ///
 /// `initial` is what was known before, of targets that were in the packet path when the agent started: such a
 /// target keeps its state until its checks say otherwise. Others begin as [`Status::New`], or carry over a state
-/// ([`carry_over`]). An event is sent for each change, and for each target that begins up and is not in `initial`.
+/// ([`carry_over`]). An event is sent for each change, and for each state that a target begins with and that is not from
+/// `initial`: whatever became of earlier events, the last one of a target says what it is.
 /// `reports` always holds what is known.
 pub async fn run(
     mut targets: watch::Receiver<Targets>,
@@ -60,19 +61,21 @@ pub async fn run(
 /// long as the address is the same; one with another id takes over from a target of the same address whose check
 /// differs in timing only, or which is gone now. So no edit of a check takes backends out for a moment.
 pub fn carry_over(old: &Targets, known: &BTreeMap<u32, Status>, new: &Targets) -> BTreeMap<u32, Status> {
-    let precedes = |old_id: u32, before: &Target, target: &Target| {
+    let mut by_address: HashMap<IpAddr, Vec<u32>> = HashMap::new();
+    for (id, before) in old {
+        by_address.entry(before.address).or_default().push(*id);
+    }
+    let precedes = |old_id: u32, target: &Target| {
+        let before = &old[&old_id];
         let same = (before.check.port, &before.check.kind) == (target.check.port, &target.check.kind);
-        before.address == target.address && (same || new.get(&old_id) != Some(before))
+        same || new.get(&old_id) != Some(before)
     };
     let from = |id: u32, target: &Target| {
         if let Some(before) = old.get(&id) {
             return known.get(&id).copied().filter(|_| before.address == target.address);
         }
-        let mut states = old
-            .iter()
-            .filter(|(old_id, before)| precedes(**old_id, before, target))
-            .filter_map(|(id, _)| known.get(id));
-        states.next().copied()
+        let mut earlier = by_address.get(&target.address)?.iter().filter(|old_id| precedes(**old_id, target));
+        earlier.find_map(|old_id| known.get(old_id)).copied()
     };
     new.iter()
         .filter_map(|(id, target)| match from(*id, target)? {
@@ -113,10 +116,16 @@ struct Running {
 }
 
 impl Running {
+    fn abort(&self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+
     /// Stops the task and waits until it can't publish any more.
     async fn stop(mut self) {
+        self.abort();
         if let Some(task) = self.task.take() {
-            task.abort();
             let _ = task.await;
         }
     }
@@ -124,9 +133,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
+        self.abort();
     }
 }
 
@@ -139,19 +146,21 @@ struct Checks {
 impl Checks {
     /// Starts and stops tasks until exactly the wanted targets are checked.
     async fn update(&mut self, wanted: &Targets) {
-        let known = self.shared.reports.borrow().iter().map(|(id, report)| (*id, report.status)).collect();
         let old = self.running.iter().map(|(id, running)| (*id, running.target.clone())).collect();
-        let carried = carry_over(&old, &known, wanted);
-        for (id, running) in std::mem::take(&mut self.running) {
-            if wanted.get(&id) == Some(&running.target) {
-                self.running.insert(id, running);
-            } else {
-                running.stop().await;
-                self.shared.reports.send_modify(|reports| {
-                    reports.remove(&id);
-                });
-            }
+        let leaving = self.running.extract_if(.., |id, running| wanted.get(id) != Some(&running.target));
+        let leaving: Vec<(u32, Running)> = leaving.collect();
+        for (_, running) in &leaving {
+            running.abort();
         }
+        let mut gone = BTreeSet::new();
+        for (id, running) in leaving {
+            running.stop().await;
+            gone.insert(id);
+        }
+        // Only now: a task may have decided until it was stopped, and its event be lost.
+        let known = self.shared.reports.borrow().iter().map(|(id, report)| (*id, report.status)).collect();
+        let carried = carry_over(&old, &known, wanted);
+        self.shared.reports.send_modify(|reports| reports.retain(|id, _| !gone.contains(id)));
         for (id, target) in wanted {
             if !self.running.contains_key(id) {
                 let running = self.start(*id, target.clone(), carried.get(id).copied()).await;
@@ -169,7 +178,7 @@ impl Checks {
             (_, None) => carried.unwrap_or(Status::New),
         };
         let state = State::new(target.check.rise, target.check.fall, status, SystemTime::now());
-        let tell = status.is_up() && initial != Some(true);
+        let tell = status != Status::New && initial != Some(status.is_up());
         self.shared.publish(id, &target, state.report(), tell).await;
         let task = (status != Status::Unchecked).then(|| {
             let checker = Checker { id, target: target.clone(), state, shared: self.shared.clone() };

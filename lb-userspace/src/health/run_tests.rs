@@ -142,6 +142,41 @@ async fn targets_come_and_go() {
 }
 
 #[tokio::test]
+async fn a_target_that_is_down_is_told_again_after_an_edit() {
+    let (_socket, port) = closed_port();
+    let mut health = Health::start([(1, target(port, CheckKind::Tcp))].into(), BTreeMap::new());
+    assert_eq!(health.event().await, (1, false));
+    // Whoever gave the new id a state may not have heard of that.
+    let mut edited = target(port, CheckKind::Tcp);
+    edited.check.interval = Duration::from_secs(3_600);
+    health.targets.send_replace([(2, edited)].into());
+    assert_eq!(health.event().await, (2, false));
+}
+
+#[tokio::test]
+async fn a_decision_that_nobody_heard_is_carried_over() {
+    let (_socket, port) = closed_port();
+    // Nobody takes events: there is room for 16, these fill it before the first check has ended.
+    let full: Targets = (10..26).map(|id| (id, target(0, CheckKind::None))).collect();
+    let with = |id: u32, target: Target| full.clone().into_iter().chain([(id, target)]).collect::<Targets>();
+    let mut health = Health::start(with(1, target(port, CheckKind::Tcp)), [(1, true)].into());
+    health.until(|reports| reports.get(&1).is_some_and(|report| report.status == Status::Down)).await;
+    let mut edited = target(port, CheckKind::Tcp);
+    edited.check.interval = Duration::from_secs(3_600);
+    health.targets.send_replace(with(2, edited));
+    health.until(|reports| !reports.contains_key(&1)).await;
+    let told = async {
+        loop {
+            let (id, up) = health.event().await;
+            if id == 2 {
+                return up;
+            }
+        }
+    };
+    assert!(!told.await);
+}
+
+#[tokio::test]
 async fn what_was_known_of_an_id_does_not_last_beyond_the_start() {
     let (_socket, port) = closed_port();
     let other = (9, target(0, CheckKind::None));

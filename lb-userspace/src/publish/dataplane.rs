@@ -28,8 +28,8 @@ pub trait DataPlane {
 
     /// Targets that are down.
     fn targets_down(&self) -> Result<Vec<u32>, Error>;
-    /// A handle that sets targets up or down without waiting for anything else.
-    fn liveness(&self) -> Liveness;
+    /// A handle that sets targets up or down without waiting for anything else. All who write use clones of one.
+    fn liveness(&self) -> Result<Liveness, Error>;
 
     /// Egress interfaces by port.
     fn tx_ports(&self) -> Result<BTreeMap<u32, u32>, Error>;

@@ -98,14 +98,15 @@ impl DataPlane for Fake {
         Ok(self.state().down.iter().copied().collect())
     }
 
-    fn liveness(&self) -> Liveness {
+    fn liveness(&self) -> Result<Liveness, Error> {
         let fake = self.clone();
-        Liveness::new(move |target, up| {
+        let store = move |target, up| {
             let mut state = fake.state();
             state.write(format!("target {target} {}", if up { "up" } else { "down" }))?;
             let _ = if up { state.down.remove(&target) } else { state.down.insert(target) };
             Ok(())
-        })
+        };
+        Ok(Liveness::new(store, self.targets_down()?))
     }
 
     fn tx_ports(&self) -> Result<BTreeMap<u32, u32>, Error> {

@@ -278,11 +278,12 @@ impl DataPlane for Kernel {
         Ok(down)
     }
 
-    fn liveness(&self) -> Liveness {
+    fn liveness(&self) -> Result<Liveness, Error> {
         let map = Arc::clone(&self.liveness);
-        Liveness::new(move |target, up| {
+        let store = move |target, up| {
             write(&*map, maps::LIVENESS, &target, &[if up { TARGET_UP } else { TARGET_DOWN }])
-        })
+        };
+        Ok(Liveness::new(store, self.targets_down()?))
     }
 
     fn tx_ports(&self) -> Result<BTreeMap<u32, u32>, Error> {

@@ -25,7 +25,7 @@ use std::{
 
 pub use attach::{Attached, XdpMode};
 pub use kernel::Kernel;
-pub use liveness::Liveness;
+pub use liveness::{Liveness, Moment};
 pub use publisher::Publisher;
 
 use crate::error::Error;

@@ -29,8 +29,9 @@ pub struct Publisher<P: DataPlane = Kernel> {
     /// What the maps hold.
     backends: BTreeMap<u32, Backend>,
     tx_ports: BTreeMap<u32, u32>,
-    /// What the last snapshot said of the targets; [`Liveness`] may have gone ahead of it.
-    targets: BTreeMap<u32, bool>,
+    /// Targets of the last snapshot, and whatever else was found down.
+    targets: BTreeSet<u32>,
+    liveness: Liveness,
     services: BTreeMap<u32, Published>,
     /// What the service tables hold. None: not compared yet.
     service_entries: Option<Entries>,
@@ -66,7 +67,8 @@ impl<P: DataPlane> Publisher<P> {
             known_liveness: targets.map(|target| (target, !known_down.contains(&target))).collect(),
             backends,
             tx_ports: plane.tx_ports()?,
-            targets: known_down.iter().map(|target| (*target, false)).collect(),
+            targets: known_down,
+            liveness: plane.liveness()?,
             service_entries: None,
             timing: options.timing,
             seed: options.seed,
@@ -86,8 +88,8 @@ impl<P: DataPlane> Publisher<P> {
         plan::check(snapshot)?;
         let mut applied = Applied::default();
         self.write_tx_ports(snapshot, &mut applied)?;
-        self.write_backends(snapshot, &mut applied)?;
         self.write_targets(snapshot, &mut applied)?;
+        self.write_backends(snapshot, &mut applied)?;
         let former_classes = self.publish_slot_tables(snapshot, &mut applied)?;
         self.publish_service_tables(snapshot, &mut applied)?;
         self.remove_slot_tables(snapshot, &former_classes, &mut applied)?;
@@ -136,7 +138,7 @@ impl<P: DataPlane> Publisher<P> {
 
     /// A handle that marks targets up or down at once.
     pub fn liveness(&self) -> Liveness {
-        self.plane.liveness()
+        self.liveness.clone()
     }
 
     /// Whether each target that a backend had was up when the data plane was taken over. Empty if there was none.
@@ -210,15 +212,12 @@ impl<P: DataPlane> Publisher<P> {
         Ok(())
     }
 
-    /// Marks targets where snapshots differ. What [`Liveness`] stored meanwhile is newer than an unchanged snapshot.
+    /// Marks targets, before any backend refers to them.
     fn write_targets(&mut self, snapshot: &Snapshot, applied: &mut Applied) -> Result<(), Error> {
-        let liveness = self.plane.liveness();
         for (target, up) in &snapshot.targets {
-            if self.targets.get(target).copied().unwrap_or(true) != *up {
-                liveness.set(*target, *up)?;
-                applied.targets += 1;
-            }
-            self.targets.insert(*target, *up);
+            let written = self.liveness.set_unless_newer(*target, *up, snapshot.liveness_known_until)?;
+            applied.targets += u32::from(written);
+            self.targets.insert(*target);
         }
         Ok(())
     }
@@ -344,8 +343,9 @@ impl<P: DataPlane> Publisher<P> {
             self.tx_ports.remove(&port);
             applied.tx_ports += 1;
         }
-        for target in missing(&self.targets, &snapshot.targets) {
-            self.plane.liveness().set(target, true)?;
+        let gone = self.targets.iter().filter(|target| !snapshot.targets.contains_key(*target));
+        for target in gone.copied().collect::<Vec<u32>>() {
+            self.liveness.forget(target)?;
             self.targets.remove(&target);
         }
         Ok(())

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     desired::model::{Admin, CheckKind, Desired, Mode, Service},
     net::{NextHop, NextHops},
+    publish::Moment,
 };
 
 /// Whether each target is up, by target index. An absent one is not known yet and takes no traffic.
@@ -34,6 +35,8 @@ pub struct Inputs<'a> {
     pub assignments: &'a Assignments,
     /// Health.
     pub liveness: &'a Liveness,
+    /// The last decision that is in it.
+    pub known_until: Moment,
     /// The way to each address. An address that is not in it has not been looked up yet.
     pub hops: &'a NextHops,
     /// Entries of the packet path by backend id. They stay as they are until their address is looked up.
@@ -42,7 +45,7 @@ pub struct Inputs<'a> {
 
 /// What the packet path should hold.
 pub fn merge(inputs: Inputs<'_>) -> Snapshot {
-    let mut snapshot = Snapshot::default();
+    let mut snapshot = Snapshot { liveness_known_until: inputs.known_until, ..Snapshot::default() };
     for service in inputs.desired.services.values() {
         let mut members = Vec::new();
         let mut unresolved = Vec::new();

@@ -39,7 +39,7 @@ impl World {
 
     fn merge(&self) -> Snapshot {
         let Self { desired, assignments, liveness, hops, held } = self;
-        merge(Inputs { desired, assignments, liveness, hops, held })
+        merge(Inputs { desired, assignments, liveness, known_until: Moment::default(), hops, held })
     }
 
     /// Addresses that own slots of a service.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use lb_common::backend::Backend;
 
-use crate::desired::model::Vip;
+use crate::{desired::model::Vip, publish::Moment};
 
 /// The whole of the packet path's configuration at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Snapshot {
     pub backends: BTreeMap<u32, Backend>,
     /// Entries of the `LIVENESS` map by target: whether it is up.
     pub targets: BTreeMap<u32, bool>,
+    /// The last decision that [`Self::targets`] takes into account.
+    pub liveness_known_until: Moment,
     /// Entries of the `TX_PORTS` map: interface index by port.
     pub tx_ports: BTreeMap<u32, u32>,
 }

@@ -307,6 +307,29 @@ fn an_older_snapshot_does_not_revive_a_target() {
 }
 
 #[test]
+fn the_latest_decision_on_a_target_wins() {
+    let fake = Fake::default();
+    let mut publisher = open(&fake);
+    let mut wanted = snapshot(&[1, 2]);
+    wanted.targets.insert(2, false);
+    publisher.apply(&wanted).unwrap();
+    wanted.targets.insert(2, true);
+    wanted.liveness_known_until = publisher.liveness().set(2, true).unwrap();
+    publisher.liveness().set(2, false).unwrap();
+    publisher.apply(&wanted).unwrap();
+    assert_eq!(fake.state().down, BTreeSet::from([2]));
+}
+
+#[test]
+fn a_dead_target_is_marked_before_a_backend_refers_to_it() {
+    let fake = Fake::default();
+    let mut wanted = snapshot(&[1]);
+    wanted.targets.insert(1, false);
+    open(&fake).apply(&wanted).unwrap();
+    assert_eq!(writes(&fake)[1..3], ["target 1 down", "backend 1"]);
+}
+
+#[test]
 fn flows_of_removed_backends_are_forgotten() {
     let fake = Fake::default();
     let mut publisher = open(&fake);
