@@ -52,7 +52,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let store = Store::open(&options.state_dir)?;
     server::make_directory(&options.socket)?;
     let _socket_lock = lock_socket(&options)?;
-    let desired = store.load()?;
+    let desired = store.load(|| publish::seed_to_inherit(&options.pin_dir))?;
     store.save(&desired)?;
 
     // Open: load or take over the packet path, on a thread of its own since its updates block.

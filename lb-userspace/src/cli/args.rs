@@ -84,6 +84,9 @@ pub enum Verb {
         all: bool,
     },
     /// Run the agent in the foreground
+    ///
+    /// SIGTERM ends it, also one that `lb attach` has started (`lb status` shows its pid; with systemd: systemctl stop
+    /// lb). Packets are forwarded without it; `lb detach --all` ends that, and works without it, too.
     Agent(AgentArguments),
     /// Show interfaces, services and problems; works with the agent down
     Status,
@@ -103,6 +106,8 @@ pub enum Verb {
     #[command(subcommand)]
     Decap(DecapVerb),
     /// Show what was forwarded and what was not; works with the agent down
+    ///
+    /// The numbers of a service are the sums of the backends it has now: they fall when one is removed.
     Stats {
         /// Name of a service; all if none
         service: Option<String>,
@@ -188,7 +193,7 @@ pub struct SettingArguments {
     /// Healthy status of an HTTP check, as 200 or 200-399
     #[arg(long, value_parser = status_range, value_name = "RANGE")]
     pub check_status: Option<(u16, u16)>,
-    /// Host header of an HTTP check (default: the backend's address)
+    /// Host header of an HTTP check (default: the backend's address; '' restores that)
     #[arg(long, value_name = "HOST")]
     pub check_host: Option<String>,
     /// Time between checks (default 2s)

@@ -239,11 +239,14 @@ fn check(check: &Check) -> String {
     let what = match &check.kind {
         CheckKind::None => return "none".to_owned(),
         CheckKind::Tcp => format!("tcp port {}", check.port),
-        CheckKind::Http { path, status: (low, high), .. } => {
-            format!("http port {} {path} {low}-{high}", check.port)
+        CheckKind::Http { path, status: (low, high), host } => {
+            let host = host.as_ref().map_or(String::new(), |host| format!(" host {host}"));
+            format!("http port {} {path} {low}-{high}{host}", check.port)
         }
     };
-    format!("{what} every {}", humantime::format_duration(check.interval))
+    let time = humantime::format_duration;
+    let (interval, timeout) = (time(check.interval), time(check.timeout));
+    format!("{what} every {interval}, timeout {timeout}, rise {}, fall {}", check.rise, check.fall)
 }
 
 fn next_hop(backend: &BackendView) -> String {

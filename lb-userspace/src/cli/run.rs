@@ -1,5 +1,7 @@
 //! Which command does what.
 
+use std::collections::BTreeSet;
+
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Runtime;
 
@@ -14,8 +16,9 @@ use crate::{
         client::Client,
         view::{self, SCHEMA_VERSION},
     },
-    desired::command::Command,
+    desired::{command::Command, model::Desired, ops},
     error::{Error, Kind},
+    publish,
 };
 
 /// Runs a command.
@@ -27,10 +30,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Error> {
         Verb::Attach { interfaces, mode } => {
             caller.attach(&Command::Attach { interfaces: interfaces.into_iter().collect(), mode })
         }
-        Verb::Detach { interfaces, all } => {
-            let interfaces = (!all).then(|| interfaces.into_iter().collect());
-            caller.change(&Command::Detach { interfaces })
-        }
+        Verb::Detach { interfaces, all } => caller.detach((!all).then(|| interfaces.into_iter().collect())),
         Verb::Status => caller.show_or("/v1/status", || offline::status(&caller.global), print::status),
         Verb::Service(verb) => match convert::service(verb) {
             Ask::Change(command) => caller.change(&command),
@@ -65,14 +65,41 @@ impl Caller {
         emit(&self.global, &outcome, print::outcome)
     }
 
+    /// Detaches, without an agent if none runs.
+    fn detach(&self, interfaces: Option<BTreeSet<String>>) -> Result<(), Error> {
+        let command = Command::Detach { interfaces };
+        let outcome = match runtime()?.block_on(self.client.command(&command)) {
+            Err(error) if error.kind == Kind::AgentNotRunning => {
+                let Command::Detach { interfaces } = &command else { return Err(error) };
+                offline::detach(&self.global, interfaces.as_ref(), error)?
+            }
+            other => other?,
+        };
+        emit(&self.global, &outcome, print::outcome)
+    }
+
+    /// Starts an agent for a command, which was made for it. If that fails, all is as it was before.
+    fn start_for(&self, runtime: &Runtime, command: &Command) -> Result<view::Outcome, Error> {
+        // What can be seen without an agent is refused without one.
+        ops::apply(&Desired::new(0), command)?;
+        if let Command::Attach { interfaces, .. } = command {
+            interfaces.iter().try_for_each(|interface| publish::attach::ifindex(interface).map(|_| ()))?;
+        }
+        let started = start::start(&self.global)?;
+        runtime.block_on(self.client.command(command)).inspect_err(|_| {
+            // Others may have found the agent and put it to use.
+            let unused = |status: &view::Status| status.services.is_empty() && status.interfaces.is_empty();
+            if runtime.block_on(self.client.get("/v1/status")).is_ok_and(|status| unused(&status)) {
+                started.take_back(&self.global);
+            }
+        })
+    }
+
     /// Attaches, and starts the agent first if none runs.
     fn attach(&self, command: &Command) -> Result<(), Error> {
         let runtime = runtime()?;
         let outcome = match runtime.block_on(self.client.command(command)) {
-            Err(error) if error.kind == Kind::AgentNotRunning => {
-                start::start(&self.global)?;
-                runtime.block_on(self.client.command(command))?
-            }
+            Err(error) if error.kind == Kind::AgentNotRunning => self.start_for(&runtime, command)?,
             other => other?,
         };
         if self.global.output == Output::Json || self.global.quiet {

@@ -41,8 +41,8 @@ pub(super) fn changed(check: &Check, settings: &CheckSettings) -> Result<Check, 
         rise: settings.rise.unwrap_or(check.rise),
         fall: settings.fall.unwrap_or(check.fall),
     };
-    if settings.timeout_ms.is_none() {
-        // A shorter interval alone shortens the timeout with it, so that a dead backend is still out in time.
+    if settings.timeout_ms.is_none() && (settings.interval_ms.is_some() || settings.fall.is_some()) {
+        // These alone shorten the timeout with them, so that a dead backend is still out in time.
         let prompt = schedule::longest_prompt_timeout(&check);
         check.timeout = check.timeout.min(if prompt.is_zero() { interval } else { prompt });
     }
@@ -73,7 +73,8 @@ fn changed_kind(kind: &CheckKind, settings: &CheckSettings) -> Result<CheckKind,
             CheckKind::Http {
                 path: settings.path.clone().unwrap_or(path),
                 status: settings.status.unwrap_or(status),
-                host: settings.host.clone().or(host),
+                // An empty text restores the default.
+                host: settings.host.clone().or(host).filter(|host| !host.is_empty()),
             }
         }
     })

@@ -223,6 +223,34 @@ fn check_settings_keep_what_is_not_named() {
 }
 
 #[test]
+fn a_check_timeout_that_was_asked_for_stays() {
+    let slow = set("web", |settings| settings.check.timeout_ms = Some(1_900));
+    let state = apply(&web(), &slow).unwrap();
+    let other = set("web", |settings| settings.check.rise = Some(5));
+    let state = apply(&state, &other).unwrap();
+    assert_eq!(state.services["web"].check.timeout.as_millis(), 1_900);
+    let fall = set("web", |settings| settings.check.fall = Some(2));
+    let state = apply(&state, &fall).unwrap();
+    assert_eq!(
+        state.services["web"].check.timeout.as_millis(),
+        1_000,
+        "so that it is down within 2 intervals"
+    );
+}
+
+#[test]
+fn an_empty_check_host_is_the_default() {
+    let host = |host: &str| {
+        let host = Some(host.to_owned());
+        set("web", |settings| {
+            (settings.check.kind, settings.check.host) = (Some(CheckName::Http), host.clone())
+        })
+    };
+    let state = apply(&apply(&web(), &host("example.org")).unwrap(), &host("")).unwrap();
+    assert!(matches!(state.services["web"].check.kind, CheckKind::Http { host: None, .. }));
+}
+
+#[test]
 fn the_check_follows_the_port_of_the_service() {
     let vip = Some("192.0.2.1:8080/tcp".parse().unwrap());
     let state = apply(&web(), &set("web", |settings| settings.vip = vip)).unwrap();

@@ -17,6 +17,9 @@ use crate::error::{Error, Kind};
 
 const STATE_FILE: &str = "desired.json";
 const LOCK_FILE: &str = "lock";
+/// What to do about a damaged state file.
+const DAMAGE_FIX: &str = "put a good copy in its place; or, to begin with an empty state, `lb detach --all` and remove the \
+                          damaged one";
 
 /// The state directory, held by this process until dropped.
 #[derive(Debug)]
@@ -41,28 +44,23 @@ impl Store {
         Ok(Self { directory: directory.to_owned(), _lock: lock })
     }
 
-    /// The stored state; a new one with a random seed if there is none.
+    /// The stored state; a new one if there is none, with the seed that `inherited` gives, else a random one.
     ///
     /// # Errors
-    /// The file is damaged (it is kept aside under a name that the error gives) or of a newer version.
-    pub fn load(&self) -> Result<Desired, Error> {
+    /// The file is damaged (it is kept aside under a name that the error gives) or of a newer version; that of
+    /// `inherited`.
+    pub fn load(&self, inherited: impl FnOnce() -> Result<Option<u64>, Error>) -> Result<Desired, Error> {
         let path = self.directory.join(STATE_FILE);
         match read(&self.directory) {
             Ok(Some(desired)) => Ok(desired),
-            Ok(None) => match last_damaged(&path) {
-                Some(damaged) => Err(Error::invalid(format!(
-                    "the state file {} was damaged and kept as {}; put a good copy in its place, or remove the \
-                     damaged one to begin with an empty state",
-                    path.display(),
-                    damaged.display()
-                ))),
-                None => Ok(Desired::new(random_seed()?)),
+            Ok(None) => match earlier_damage(&self.directory) {
+                Some(problem) => Err(Error::invalid(problem)),
+                None => Ok(Desired::new(inherited()?.map_or_else(random_seed, Ok)?)),
             },
             Err(ReadError::Damaged(what)) => {
                 let aside = keep_aside(&path)?;
                 Err(Error::invalid(format!(
-                    "the state file {} is damaged ({what}) and was kept as {}; put a good copy in its place, or \
-                     remove the damaged one to begin with an empty state",
+                    "the state file {} is damaged ({what}) and was kept as {}; {DAMAGE_FIX}",
                     path.display(),
                     aside.display()
                 )))
@@ -81,6 +79,15 @@ impl Store {
             .map_err(|error| Error::failed(format!("write {}: {error}", path.display())))?;
         text.push(b'\n');
         replace(&self.directory, &path, &text).map_err(|error| io_error("write", &path, &error))
+    }
+
+    /// Removes the stored state.
+    ///
+    /// # Errors
+    /// The file system refused.
+    pub fn forget(&self) -> Result<(), Error> {
+        let path = self.directory.join(STATE_FILE);
+        fs::remove_file(&path).map_err(|error| io_error("remove", &path, &error))
     }
 }
 
@@ -130,6 +137,11 @@ pub fn read(directory: &Path) -> Result<Option<Desired>, ReadError> {
 #[derive(Deserialize)]
 struct Version {
     schema_version: u32,
+}
+
+/// Whether a state is stored, of whatever kind.
+pub fn exists(directory: &Path) -> bool {
+    directory.join(STATE_FILE).exists()
 }
 
 /// Makes a state directory if it is missing.
@@ -184,6 +196,17 @@ fn keep_aside(path: &Path) -> Result<PathBuf, Error> {
     let aside = aside.ok_or_else(|| Error::failed("no name left for a damaged state file"))?;
     fs::rename(path, &aside).map_err(|error| io_error("rename", path, &error))?;
     Ok(aside)
+}
+
+/// What is to be said of a damaged state file that was kept aside and that nothing has replaced; none if there is none.
+pub fn earlier_damage(directory: &Path) -> Option<String> {
+    let path = directory.join(STATE_FILE);
+    let damaged = last_damaged(&path).filter(|_| !path.exists())?;
+    Some(format!(
+        "the state file {} was damaged and kept as {}; {DAMAGE_FIX}",
+        path.display(),
+        damaged.display()
+    ))
 }
 
 /// The latest of the damaged files that were kept.

@@ -32,17 +32,31 @@ impl Drop for Scratch {
     }
 }
 
+fn no_seed() -> Result<Option<u64>, Error> {
+    Ok(None)
+}
+
 #[test]
 fn what_was_saved_is_loaded() {
     let scratch = Scratch::new();
     let store = Store::open(&scratch.0).unwrap();
-    let mut desired = store.load().unwrap();
+    let mut desired = store.load(no_seed).unwrap();
     assert_eq!(desired, Desired::new(desired.seed));
     desired.interfaces.insert("eth0".to_owned(), crate::desired::model::AttachMode::Native);
     store.save(&desired).unwrap();
-    assert_eq!(store.load().unwrap(), desired);
+    assert_eq!(store.load(no_seed).unwrap(), desired);
     drop(store);
-    assert_eq!(Store::open(&scratch.0).unwrap().load().unwrap(), desired);
+    assert_eq!(Store::open(&scratch.0).unwrap().load(no_seed).unwrap(), desired);
+}
+
+#[test]
+fn a_new_state_takes_over_the_seed_of_the_pins() {
+    let scratch = Scratch::new();
+    let store = Store::open(&scratch.0).unwrap();
+    assert_eq!(store.load(|| Ok(Some(7))).unwrap().seed, 7);
+    assert_eq!(store.load(|| Err(Error::conflict("attached"))).unwrap_err().kind, Kind::Conflict);
+    store.save(&Desired::new(3)).unwrap();
+    assert_eq!(store.load(|| Ok(Some(7))).unwrap().seed, 3, "what is stored counts");
 }
 
 #[test]
@@ -60,29 +74,29 @@ fn damage_is_kept_aside_and_stops_every_start_until_resolved() {
     let store = Store::open(&scratch.0).unwrap();
     for (number, text) in ["{\"schema_version\": 1, \"se", "", "[]"].into_iter().enumerate() {
         fs::write(scratch.file("desired.json"), text).unwrap();
-        let error = store.load().unwrap_err();
+        let error = store.load(no_seed).unwrap_err();
         let aside = scratch.file(&format!("desired.json.damaged-{}", number + 1));
         assert_eq!(error.kind, Kind::InvalidConfiguration);
         assert!(error.message.contains(aside.to_str().unwrap()), "{error}");
         assert_eq!(fs::read_to_string(&aside).unwrap(), text, "kept as it was");
-        let again = store.load().unwrap_err();
+        let again = store.load(no_seed).unwrap_err();
         assert_eq!(again.kind, Kind::InvalidConfiguration);
         assert!(again.message.contains(aside.to_str().unwrap()), "{again}");
     }
     for number in 1..=3 {
         fs::remove_file(scratch.file(&format!("desired.json.damaged-{number}"))).unwrap();
     }
-    assert!(store.load().unwrap().services.is_empty());
+    assert!(store.load(no_seed).unwrap().services.is_empty());
 }
 
 #[test]
 fn a_state_that_commands_cannot_lead_to_is_damaged() {
     let scratch = Scratch::new();
     let store = Store::open(&scratch.0).unwrap();
-    let mut desired = store.load().unwrap();
+    let mut desired = store.load(no_seed).unwrap();
     desired.interfaces.insert("not/a name".to_owned(), crate::desired::model::AttachMode::Auto);
     store.save(&desired).unwrap();
-    let error = store.load().unwrap_err();
+    let error = store.load(no_seed).unwrap_err();
     assert!(error.message.contains("damaged-1") && error.message.contains("not/a name"), "{error}");
 }
 
@@ -91,7 +105,7 @@ fn a_newer_version_is_left_alone() {
     let scratch = Scratch::new();
     let store = Store::open(&scratch.0).unwrap();
     fs::write(scratch.file("desired.json"), "{\"schema_version\": 2, \"novelty\": true}").unwrap();
-    let error = store.load().unwrap_err();
+    let error = store.load(no_seed).unwrap_err();
     assert_eq!(error.kind, Kind::InvalidConfiguration);
     assert!(error.message.contains("version 2"), "{error}");
     assert!(scratch.file("desired.json").exists());

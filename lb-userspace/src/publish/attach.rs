@@ -188,8 +188,9 @@ fn refused(ifname: &str, mode: XdpMode, error: &io::Error) -> Error {
     let mtu = mtu(ifname);
     match (error.raw_os_error(), mode) {
         (Some(libc::EBUSY | libc::EEXIST), _) => Error::conflict(format!(
-            "{ifname} has another XDP program; look with `ip link show dev {ifname}`, remove it with \
-             `ip link set dev {ifname} xdp off` (or stop whoever attached it)"
+            "{ifname} has another XDP program; `ip link show dev {ifname}` shows its id. Remove it with \
+             `ip link set dev {ifname} xdp off`; if that is refused, a link holds it: `bpftool link` shows whose, and it \
+             goes when its owner ends (another lb: `lb detach {ifname}` with that one's --pin-dir)"
         )),
         (Some(libc::ENODEV), _) => Error::not_found(format!("no interface {ifname:?}; `ip link` lists them")),
         (Some(libc::ERANGE), XdpMode::Native) => too_large(ifname, mtu),

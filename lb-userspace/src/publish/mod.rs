@@ -19,6 +19,7 @@ pub mod pins;
 mod sys;
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -28,7 +29,7 @@ pub use kernel::Kernel;
 pub use liveness::{Liveness, Moment};
 pub use publisher::Publisher;
 
-use crate::error::Error;
+use crate::{error::Error, observe::Counters};
 
 /// Where to publish, and for how long transitions take.
 #[derive(Clone, Debug)]
@@ -113,4 +114,50 @@ pub struct SlotStates {
 /// If a pin can't be read or is not ours.
 pub fn attached(pin_dir: &Path) -> Result<Vec<Attached>, Error> {
     attach::list(&pins::Pins::new(pin_dir).links())
+}
+
+/// Detaches by the pins alone. No agent may be running on them.
+///
+/// # Errors
+/// `Conflict` if one is; `NotFound` for an interface that is not attached.
+pub fn detach(pin_dir: &Path, ifnames: &BTreeSet<String>) -> Result<(), Error> {
+    if ifnames.is_empty() {
+        return Ok(()); // Perhaps there are no pins at all.
+    }
+    let _lock = pins::lock(pin_dir)?;
+    let links = pins::Pins::new(pin_dir).links();
+    ifnames.iter().try_for_each(|ifname| attach::detach(&links, ifname))
+}
+
+/// Whether a packet path is pinned.
+pub fn is_pinned(pin_dir: &Path) -> bool {
+    pins::Pins::new(pin_dir).map(lb_common::maps::META).exists()
+}
+
+/// Removes all pins but those of `lb decap`. No agent may be running on them, and nothing may be attached.
+///
+/// # Errors
+/// `Conflict` otherwise; the file system refused.
+pub fn discard(pin_dir: &Path) -> Result<(), Error> {
+    let _lock = pins::lock(pin_dir)?;
+    if let Some(attached) = attached(pin_dir)?.first() {
+        return Err(Error::conflict(format!("attached to {}", attached.ifname)));
+    }
+    pins::Pins::new(pin_dir).discard()
+}
+
+/// The seed of the pins, for an agent without a stored state. None if nothing is pinned.
+///
+/// # Errors
+/// `Conflict` while interfaces are attached: an empty state would take all services out of a working packet path.
+pub fn seed_to_inherit(pin_dir: &Path) -> Result<Option<u64>, Error> {
+    if let Some(attached) = attached(pin_dir)?.first() {
+        return Err(Error::conflict(format!(
+            "no state is stored, but {} forwards by what an earlier agent was told; put its desired.json back (or give \
+             its --state-dir), or `lb detach --all` to begin with an empty state",
+            attached.ifname
+        )));
+    }
+    // What is pinned but can't be read, opening the packet path tells.
+    Ok(Counters::open(pin_dir).ok().map(|counters| counters.meta().seed))
 }

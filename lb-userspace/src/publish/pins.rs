@@ -68,6 +68,21 @@ impl Pins {
         self.root.join("decap")
     }
 
+    /// Removes all of them but those of `lb decap`.
+    pub(crate) fn discard(&self) -> Result<(), Error> {
+        for dir in [self.links(), self.tables(), self.root.clone()] {
+            for name in names(&dir)? {
+                let path = dir.join(name);
+                if !path.is_dir() {
+                    remove(&path)?;
+                }
+            }
+            // Not while it holds others, those of decap.
+            let _ = fs::remove_dir(&dir);
+        }
+        Ok(())
+    }
+
     /// The pins of `lb decap` on an interface.
     pub fn decap_on(&self, ifname: &str) -> Self {
         Self { root: self.decap().join(encode(ifname)) }
@@ -136,9 +151,25 @@ pub(crate) fn ensure_bpffs(pin_dir: &Path) -> Result<(), Error> {
                 at.display()
             )));
         }
+        // Below the mount; the directory itself is on another file system, which takes any name.
+        no_dots(pin_dir, at)?;
         mount(at)?;
+    } else {
+        no_dots(pin_dir, pin_dir.ancestors().find(|path| path.exists()).unwrap_or(pin_dir))?;
     }
     make_dir(pin_dir)
+}
+
+/// bpffs refuses new names with a dot, by an error that looks like missing rights.
+fn no_dots(pin_dir: &Path, existing: &Path) -> Result<(), Error> {
+    let new = pin_dir.strip_prefix(existing).unwrap_or(Path::new(""));
+    if new.as_os_str().as_bytes().contains(&b'.') {
+        return Err(Error::invalid(format!(
+            "{}: names on a BPF file system can't have a dot; choose another --pin-dir",
+            pin_dir.display()
+        )));
+    }
+    Ok(())
 }
 
 /// Whether a directory, or what exists of the way to it, is on a BPF file system.
@@ -212,6 +243,15 @@ fn c_string(path: &Path) -> Result<CString, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dot_is_refused_in_new_names_on_bpffs_only() {
+        let refused = |dir: &str, existing: &str| no_dots(Path::new(dir), Path::new(existing)).is_err();
+        assert!(refused("/sys/fs/bpf/lb.2", "/sys/fs/bpf"));
+        assert!(!refused("/sys/fs/bpf/lb", "/sys/fs/bpf"));
+        assert!(!refused("/tmp/a.b/lb", "/tmp/a.b"));
+        assert!(!refused("/tmp/a.b", "/tmp/a.b"));
+    }
 
     #[test]
     fn interface_names_become_names_without_a_dot() {

@@ -60,6 +60,84 @@ fn attach_tells_why_the_agent_did_not_start() {
 }
 
 #[test]
+fn an_attach_that_is_refused_leaves_no_agent_behind() {
+    let netns = namespace();
+    let other = lb_tests::agent::Agent::start(&netns, &[]).unwrap();
+    other.lb(&["attach", "eth0"]).unwrap();
+    let instance = Instance::new(&netns).unwrap();
+    for (line, code) in [
+        ("attach eth0", 6),
+        ("attach nope0", 4),
+        ("attach eth0 nope0", 4),
+        ("attach ../eth0", 7),
+        ("attach peer0 eth0", 6),
+    ] {
+        let refused = refusal(&instance, &line.split(' ').collect::<Vec<_>>());
+        assert_eq!(refused.code, code, "lb {line}: {}", refused.message);
+        assert!(!instance.socket().exists(), "lb {line} left an agent");
+        assert!(!instance.state_dir().exists(), "lb {line} left a state");
+        let pins = fs::read_dir(instance.pin_dir()).map(|names| names.count()).unwrap_or(0);
+        assert_eq!(pins, 0, "lb {line} left pins");
+    }
+}
+
+#[test]
+fn any_time_to_wait_is_fine() {
+    let instance = Instance::new(&namespace()).unwrap();
+    let wait = ["--timeout", "18446744073709551615s"];
+    instance.lb(&[&wait[..], &["attach", "eth0"]].concat()).unwrap();
+    drop(Background::of(&instance.json(&["status"]).unwrap()));
+}
+
+#[test]
+fn a_lost_state_does_not_clear_a_working_packet_path_and_is_no_dead_end() {
+    let mut agent = agent();
+    agent.lb(&["attach", "eth0"]).unwrap();
+    agent.kill().unwrap();
+    let file = agent.instance().state_dir().join("desired.json");
+    let problem = |agent: &lb_tests::agent::Agent, part: &str| {
+        let status = agent.json(&["status"]).unwrap();
+        assert_eq!(status["interfaces"][0]["mode"].is_string(), part != "detached", "{status}");
+        assert!(part == "detached" || status["problems"].to_string().contains(part), "{status}");
+    };
+    let refused_start = |agent: &lb_tests::agent::Agent, code, part: &str| {
+        let output = agent.instance().output(&["agent"]).unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{message}");
+        assert!(message.contains(part), "{message}");
+    };
+
+    fs::write(&file, "damaged").unwrap();
+    problem(&agent, "is damaged");
+    refused_start(&agent, 7, "lb detach --all");
+    problem(&agent, "desired.json.damaged-1");
+    fs::remove_file(file.with_extension("json.damaged-1")).unwrap();
+    refused_start(&agent, 6, "lb detach --all");
+    agent.lb(&["detach", "--all"]).unwrap();
+    problem(&agent, "detached");
+    // With the seed of the pins, which are still there.
+    agent.restart().unwrap();
+    agent.lb(&["attach", "eth0"]).unwrap();
+}
+
+#[test]
+fn detaching_without_an_agent_is_remembered() {
+    let mut agent = agent();
+    agent.lb(&["attach", "eth0", "peer0"]).unwrap();
+    agent.kill().unwrap();
+    assert_eq!(refusal(agent.instance(), &["detach", "nope0"]).code, 4);
+    agent.lb(&["detach", "eth0"]).unwrap();
+    let names = |agent: &lb_tests::agent::Agent| {
+        let status = agent.json(&["status"]).unwrap();
+        let interfaces = status["interfaces"].as_array().unwrap().iter();
+        interfaces.map(|interface| interface["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&agent), ["peer0"]);
+    agent.restart().unwrap();
+    assert_eq!(names(&agent), ["peer0"]);
+}
+
+#[test]
 fn without_an_agent_only_reading_works() {
     let instance = Instance::new(&namespace()).unwrap();
     assert_eq!(instance.json(&["status"]).unwrap()["agent"]["running"], false);
