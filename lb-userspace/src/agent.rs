@@ -64,17 +64,25 @@ pub async fn run(options: Options) -> Result<(), Error> {
     // Follow: routes, neighbours and health.
     let (addresses, addresses_seen) = watch::channel(state.addresses());
     let (hops, hops_seen) = watch::channel(net::NextHops::new());
+    let (links, links_seen) = watch::channel(net::Links::new());
     let (targets, targets_seen) = watch::channel(state.assignments.checked());
     let (reports, reports_seen) = watch::channel(health::Reports::new());
     let (events, events_seen) = mpsc::channel(1024);
-    let mut following = tokio::spawn(net::follow(addresses_seen, hops));
+    let mut following = tokio::spawn(net::follow(addresses_seen, hops, links));
     let checking = tokio::spawn(health::run(targets_seen.clone(), state.liveness.clone(), events, reports));
     let (relayed, health_events) = mpsc::unbounded_channel();
     let relaying = tokio::spawn(core::relay(events_seen, targets_seen, liveness, relayed));
 
     // Decide: one task owns the state.
     let (handle, calls) = handle::channel();
-    let inbox = core::Inbox { calls, health: health_events, hops: hops_seen, reports: reports_seen, done };
+    let inbox = core::Inbox {
+        calls,
+        health: health_events,
+        hops: hops_seen,
+        links: links_seen,
+        reports: reports_seen,
+        done,
+    };
     let outbox = core::Outbox { plane, addresses, targets };
     let mut core = core::Core::new(store, state, outbox);
     core.attach_wanted().await;

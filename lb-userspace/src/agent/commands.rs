@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::core::Core;
 use crate::{
     api::view::{AttachedView, Outcome, SCHEMA_VERSION},
+    config,
     desired::{
         command::Command,
         model::{AttachMode, Desired},
@@ -141,8 +142,10 @@ impl Core {
                     self.state.interface_problems.remove(&interface);
                 }
                 Err(error) => {
-                    log::warn!("{error}");
-                    self.state.interface_problems.insert(interface, error.message);
+                    let former = self.state.interface_problems.insert(interface, error.message.clone());
+                    if former.as_ref() != Some(&error.message) {
+                        log::warn!("{error}");
+                    }
                 }
             }
         }
@@ -152,5 +155,7 @@ impl Core {
                 log::warn!("{error}");
             }
         }
+        let has_problem = !self.state.interface_problems.is_empty();
+        self.attach_due = has_problem.then(|| Instant::now() + config::ATTACH_RETRY);
     }
 }

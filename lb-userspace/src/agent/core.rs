@@ -18,7 +18,7 @@ use crate::{
     desired::{model::Desired, store::Store},
     error::Error,
     health::{self, Reports, Targets},
-    net::{NextHop, NextHops},
+    net::{Links, NextHop, NextHops},
     publish::{Liveness as LivenessMap, Moment},
     table::merge::{self, Inputs},
 };
@@ -37,6 +37,8 @@ pub(super) struct Inbox {
     pub health: mpsc::UnboundedReceiver<Heard>,
     /// Next hops.
     pub hops: watch::Receiver<NextHops>,
+    /// Interfaces of this host.
+    pub links: watch::Receiver<Links>,
     /// Results of checks.
     pub reports: watch::Receiver<Reports>,
     /// Snapshots that were dealt with.
@@ -84,6 +86,10 @@ pub(super) struct Core {
     publishing: bool,
     /// Whether the first snapshot still waits for next hops.
     first: bool,
+    /// When to attach to the wanted interfaces next; none if all is well.
+    pub(super) attach_due: Option<Instant>,
+    /// Indices of the wanted interfaces, as far as they exist.
+    wanted_links: Links,
     waiters: Vec<Waiter>,
 }
 
@@ -115,7 +121,19 @@ impl Core {
         let due = Some(Instant::now() + FIRST_HOPS);
         let (generation, published) = (1, 0);
         let (publishing, first) = (false, true);
-        Self { store, state, outbox, generation, published, due, publishing, first, waiters: Vec::new() }
+        Self {
+            store,
+            state,
+            outbox,
+            generation,
+            published,
+            due,
+            publishing,
+            first,
+            attach_due: None,
+            wanted_links: Links::new(),
+            waiters: Vec::new(),
+        }
     }
 
     /// Takes in what arrives until nobody can call any more.
@@ -136,8 +154,12 @@ impl Core {
                 Some(heard) = inbox.health.recv() => self.health(&heard),
                 Ok(()) = inbox.hops.changed() => self.hops(inbox.hops.borrow_and_update().clone()),
                 Some(done) = inbox.done.recv() => self.published(done),
+                Ok(()) = inbox.links.changed() => self.links(&inbox.links.borrow_and_update()),
                 () = tokio::time::sleep_until(wake) => {}
                 _ = reconcile.tick() => self.reconcile().await,
+            }
+            if self.attach_due.is_some_and(|due| due <= Instant::now()) {
+                self.attach_wanted().await;
             }
             self.publish_if_due();
             self.answer_waiters();
@@ -153,7 +175,11 @@ impl Core {
     fn next_wake(&self) -> Instant {
         let due = self.due.filter(|_| !self.publishing);
         let answers = self.waiters.iter().map(|waiter| waiter.deadline).min();
-        due.into_iter().chain(answers).min().unwrap_or_else(|| Instant::now() + config::RECONCILE)
+        due.into_iter()
+            .chain(self.attach_due)
+            .chain(answers)
+            .min()
+            .unwrap_or_else(|| Instant::now() + config::RECONCILE)
     }
 
     fn health(&mut self, Heard { event, decided }: &Heard) {
@@ -185,6 +211,17 @@ impl Core {
         if self.first && self.state.addresses().iter().all(resolved) {
             self.first = false;
             self.due = Some(Instant::now());
+        }
+    }
+
+    /// Interfaces came or went: attaches at once if it is one that is wanted.
+    fn links(&mut self, links: &Links) {
+        let interfaces = &self.state.desired.interfaces;
+        let wanted = links.iter().filter(|(_, name)| interfaces.contains_key(*name));
+        let wanted: Links = wanted.map(|(ifindex, name)| (*ifindex, name.clone())).collect();
+        if self.wanted_links != wanted {
+            self.wanted_links = wanted;
+            self.attach_due = Some(Instant::now());
         }
     }
 

@@ -17,6 +17,8 @@ pub const LOG_FILE: &str = "agent.log";
 pub const COALESCE: Duration = Duration::from_millis(15);
 /// Time between full comparisons of the packet path with what it should be.
 pub const RECONCILE: Duration = Duration::from_secs(60);
+/// Time until an interface that could not be attached to is tried again.
+pub const ATTACH_RETRY: Duration = Duration::from_secs(2);
 /// Time between two rounds of quiet periods and flow collection.
 pub const TICK: Duration = Duration::from_secs(1);
 /// How long a command waits for its change to be in the packet path before it answers without.

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    NextHops,
+    Links, NextHops,
     kernel::{Kernel, Message, Messages},
     poke::Pokes,
     view::{Effect, View},
@@ -29,7 +29,7 @@ const ROUTES_SHARE: u32 = 10;
 /// Pause before a broken connection is made again.
 const RECONNECT: Duration = Duration::from_secs(1);
 
-/// Keeps `hops` true for `addresses`, until the sender of those is gone.
+/// Keeps `hops` true for `addresses`, and `links` in any case, until the sender of the addresses is gone.
 ///
 /// After each change of `addresses`, `hops` holds an entry for every one of them and no other. A connection that
 /// breaks later is made again, and the hops stay as they were meanwhile.
@@ -39,11 +39,13 @@ const RECONNECT: Duration = Duration::from_secs(1);
 pub async fn follow(
     addresses: watch::Receiver<BTreeSet<IpAddr>>,
     hops: watch::Sender<NextHops>,
+    links: watch::Sender<Links>,
 ) -> Result<(), Error> {
     let (mut messages, kernel) = connect()?;
     let mut follower = Follower {
         addresses,
         hops,
+        links,
         kernel,
         view: View::default(),
         pokes: Pokes::default(),
@@ -102,6 +104,7 @@ impl Todo {
 struct Follower {
     addresses: watch::Receiver<BTreeSet<IpAddr>>,
     hops: watch::Sender<NextHops>,
+    links: watch::Sender<Links>,
     kernel: Kernel,
     view: View,
     pokes: Pokes,
@@ -149,12 +152,8 @@ impl Follower {
         if self.todo.routes_at().is_some_and(|at| at <= Instant::now()) {
             self.look_up_routes().await?;
         }
-        let next = self.view.next_hops();
-        self.hops.send_if_modified(|hops| {
-            let changed = *hops != next;
-            *hops = next;
-            changed
-        });
+        replace(&self.links, self.view.links());
+        replace(&self.hops, self.view.next_hops());
         for (neighbour, address) in self.pokes.due(&self.view.unconfirmed(), Instant::now()) {
             self.kernel.poke(neighbour, address).await;
         }
@@ -174,4 +173,13 @@ impl Follower {
         self.todo.routes_not_before = Some(Instant::now() + began.elapsed() * (ROUTES_SHARE - 1));
         Ok(())
     }
+}
+
+/// Sends a value if it differs from the last.
+fn replace<T: PartialEq>(sender: &watch::Sender<T>, next: T) {
+    sender.send_if_modified(|last| {
+        let changed = *last != next;
+        *last = next;
+        changed
+    });
 }

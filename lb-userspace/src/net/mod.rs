@@ -17,6 +17,9 @@ pub use follow::follow;
 /// How to reach each backend address.
 pub type NextHops = BTreeMap<IpAddr, NextHop>;
 
+/// Names of this host's interfaces, by index.
+pub type Links = BTreeMap<u32, String>;
+
 /// The way to one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextHop {

@@ -8,7 +8,7 @@ use std::{
 use rtnetlink::packet_route::RouteNetlinkMessage;
 
 use super::{
-    NextHops,
+    Links, NextHops,
     decide::{self, next_hop},
     facts::{self, Link, Mac, Neighbour, NeighbourKey, Route},
 };
@@ -147,6 +147,11 @@ impl View {
             (*address, next_hop(*address, route, link, neighbour))
         };
         self.routes.iter().map(hop).collect()
+    }
+
+    /// The interfaces.
+    pub(super) fn links(&self) -> Links {
+        self.links.iter().map(|(ifindex, link)| (*ifindex, link.name.clone())).collect()
     }
 
     /// The neighbours on which a next hop depends, each with one of the addresses behind it.

@@ -188,6 +188,20 @@ fn an_interface_that_is_gone_is_a_problem_and_not_an_end() {
     assert_eq!(agent.json(&["status"]).unwrap()["interfaces"], Value::Array(vec![]));
 }
 
+#[test]
+fn an_interface_that_is_made_anew_is_attached_to_again() {
+    let netns = namespace();
+    let agent = lb_tests::agent::Agent::start(&netns, &[]).unwrap();
+    agent.lb(&["attach", "eth0"]).unwrap();
+    let mode = || agent.json(&["status"]).map(|status| status["interfaces"][0]["mode"].clone());
+    netns.ip(&["link delete eth0"]).unwrap();
+    wait::until_true("the interface to be missed", || Ok(mode()?.is_null())).unwrap();
+    lb_tests::link::veth((&netns, "eth0"), (&netns, "peer0")).unwrap();
+    wait::until_true("the new interface to be attached to", || Ok(mode()? == "native")).unwrap();
+    let status = agent.json(&["status"]).unwrap();
+    assert!(!status["problems"].to_string().contains("eth0"), "{status}");
+}
+
 /// Whether the kernel has stopped every thread of a process: the signal is sent before they are.
 fn all_stopped(pid: libc::pid_t) -> anyhow::Result<bool> {
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {

@@ -52,9 +52,11 @@ impl Following {
         let (hops_out, hops) = watch::channel(NextHops::new());
         let thread = netns.spawn("follow", move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime
-                .map_err(|error| Error::failed(error.to_string()))?
-                .block_on(net::follow(addresses_seen, hops_out))
+            runtime.map_err(|error| Error::failed(error.to_string()))?.block_on(net::follow(
+                addresses_seen,
+                hops_out,
+                watch::channel(net::Links::new()).0,
+            ))
         })?;
         Ok(Self { addresses: Some(addresses), hops, thread: Some(thread) })
     }
