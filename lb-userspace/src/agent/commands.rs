@@ -14,6 +14,7 @@ use crate::{
         ops,
     },
     error::Error,
+    health::schedule,
 };
 
 impl Core {
@@ -41,7 +42,17 @@ impl Core {
 
     fn change(&mut self, command: &Command) -> Result<Outcome, Error> {
         let desired = ops::apply(&self.state.desired, command)?;
-        self.keep(desired, Vec::new())
+        let outcome = self.keep(desired, Vec::new())?;
+        Ok(Outcome { notes: self.notes(command), ..outcome })
+    }
+
+    /// How soon a service that has a check now notices a dead backend.
+    fn notes(&self, command: &Command) -> Vec<String> {
+        let (Command::ServiceAdd { name, .. } | Command::ServiceSet { name, .. }) = command else {
+            return Vec::new();
+        };
+        let service = self.state.desired.services.get(name);
+        service.and_then(|service| schedule::note(&service.check)).into_iter().collect()
     }
 
     /// Stores a state and takes it over.
@@ -57,6 +68,7 @@ impl Core {
             published: false,
             attached,
             problems: Vec::new(),
+            notes: Vec::new(),
         })
     }
 

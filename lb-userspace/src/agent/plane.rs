@@ -92,6 +92,8 @@ pub struct Seen {
     pub slots: BTreeMap<u32, SlotsView>,
     /// Slots owned, by backend id.
     pub owners: BTreeMap<u32, u32>,
+    /// Whether a snapshot was published since the agent started.
+    pub published: bool,
     /// What the last round of upkeep ran into.
     pub problem: Option<String>,
 }
@@ -163,26 +165,26 @@ fn serve(
     done: &mpsc::Sender<Done>,
     look: &watch::Sender<Seen>,
 ) {
-    let mut services: Vec<u32> = Vec::new();
+    let mut services: Option<Vec<u32>> = None;
     let mut next_tick = Instant::now() + config::TICK;
     let mut problem = None;
     loop {
         match orders.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
             Ok(Order::Apply(generation, snapshot)) => {
                 let result = plane.apply(&snapshot);
-                services = snapshot.services.keys().copied().collect();
-                look.send_replace(see(&plane, &services, problem.clone()));
+                services = Some(snapshot.services.keys().copied().collect());
+                look.send_replace(see(&plane, services.as_deref(), problem.clone()));
                 // The core waits for each; it is gone if this fails.
                 let _ = done.blocking_send(Done { generation, snapshot, result });
             }
             Ok(Order::Attach(interface, mode, answer)) => {
                 let result = plane.attach(&interface, mode);
-                look.send_replace(see(&plane, &services, problem.clone()));
+                look.send_replace(see(&plane, services.as_deref(), problem.clone()));
                 let _ = answer.send(result);
             }
             Ok(Order::Detach(interface, answer)) => {
                 let result = plane.detach(&interface);
-                look.send_replace(see(&plane, &services, problem.clone()));
+                look.send_replace(see(&plane, services.as_deref(), problem.clone()));
                 let _ = answer.send(result);
             }
             Err(blocking::RecvTimeoutError::Timeout) => {}
@@ -190,17 +192,19 @@ fn serve(
         }
         if Instant::now() >= next_tick {
             problem = plane.tick().err().map(|error| error.message);
-            look.send_replace(see(&plane, &services, problem.clone()));
+            look.send_replace(see(&plane, services.as_deref(), problem.clone()));
             next_tick = Instant::now() + config::TICK;
         }
     }
 }
 
-fn see(plane: &impl Plane, services: &[u32], problem: Option<String>) -> Seen {
+fn see(plane: &impl Plane, published: Option<&[u32]>, problem: Option<String>) -> Seen {
+    let services = published.unwrap_or_default();
     Seen {
         attached: plane.attached(),
         slots: services.iter().filter_map(|id| Some((*id, plane.slots(*id)?))).collect(),
         owners: services.iter().flat_map(|id| plane.owners(*id)).collect(),
+        published: published.is_some(),
         problem,
     }
 }

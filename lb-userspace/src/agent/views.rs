@@ -11,8 +11,9 @@ use crate::{
         InterfaceView, NextHopView, ReasonStats, SCHEMA_VERSION, ServiceDetail, ServiceList, ServiceStats,
         ServiceView, Stats, Status,
     },
-    desired::model::{Backend, CheckKind, Service},
+    desired::model::{Backend, Check, CheckKind, Service},
     error::Error,
+    health::schedule,
     net::NextHop,
     observe::Counters,
     table::assignments::target_of,
@@ -67,12 +68,14 @@ impl State {
         }
         for (name, service) in &self.desired.services {
             if self.active(service) == 0 {
-                problems.push(match service.backends.len() {
-                    0 => format!("service {name} has no backend"),
-                    _ => format!(
+                match service.backends.len() {
+                    0 => problems.push(format!("service {name} has no backend")),
+                    // Until then packets go where the agent before sent them.
+                    _ if !self.seen.published => {}
+                    _ => problems.push(format!(
                         "service {name} has no backend that takes traffic; see `lb backend list {name}`"
-                    ),
-                });
+                    )),
+                }
             }
             let unresolved = service
                 .backends
@@ -118,6 +121,7 @@ impl State {
             table_size: service.table_size,
             encap_source: service.encap_source.map(|prefix| prefix.to_string()),
             check: service.check.clone(),
+            down_within_ms: down_within_ms(&service.check),
             backends_total: u32::try_from(service.backends.len()).unwrap_or(u32::MAX),
             backends_active: self.started.map(|_| self.active(service)),
             slots: self.seen.slots.get(&service.id).copied(),
@@ -256,19 +260,18 @@ impl State {
 
     fn reasons(&self) -> Vec<ReasonStats> {
         let counters = self.counters.as_ref().map(|counters| counters.reasons()).unwrap_or_default();
-        let view =
-            |(reason, Counter { packets, bytes }): (lb_common::verdict::Reason, Counter)| ReasonStats {
-                reason: reason.name().to_owned(),
-                action: if reason.is_drop() { "drop" } else { "pass" }.to_owned(),
-                packets,
-                bytes,
-            };
-        counters.into_iter().map(view).collect()
+        counters.into_iter().map(ReasonStats::from).collect()
     }
 
     fn forwarded(&self, backend: u32) -> Counter {
         self.counters.as_ref().map(|counters| counters.forwarded(backend)).unwrap_or_default()
     }
+}
+
+/// From the death of a backend to its being out, at the latest; none without a check.
+fn down_within_ms(check: &Check) -> Option<u64> {
+    let within = (check.kind != CheckKind::None).then(|| schedule::down_within(check))?;
+    Some(u64::try_from(within.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn mac([a, b, c, d, e, f]: [u8; 6]) -> String {

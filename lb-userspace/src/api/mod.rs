@@ -10,8 +10,17 @@ use serde::{Deserialize, Serialize};
 /// A failure as it is written in JSON, by the agent and by `-o json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failure {
+    /// [`view::SCHEMA_VERSION`].
+    #[serde(default)]
+    pub schema_version: u32,
     /// The failure.
     pub error: crate::error::Error,
+}
+
+impl From<crate::error::Error> for Failure {
+    fn from(error: crate::error::Error) -> Self {
+        Self { schema_version: view::SCHEMA_VERSION, error }
+    }
 }
 
 /// HTTP status of a kind of failure.

@@ -53,7 +53,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status =
             StatusCode::from_u16(http_status(self.0.kind)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(Failure { error: self.0 })).into_response()
+        (status, Json(Failure::from(self.0))).into_response()
     }
 }
 

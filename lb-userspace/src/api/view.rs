@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use lb_common::{stats::Counter, verdict::Reason};
 use serde::{Deserialize, Serialize};
 
 use crate::desired::model::{Admin, AttachMode, Check, Mode, Vip};
@@ -22,6 +23,9 @@ pub struct Outcome {
     pub attached: Vec<AttachedView>,
     /// What stands in the way of the desired state, if anything does.
     pub problems: Vec<String>,
+    /// What is good to know of the change.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// An interface that packets are taken from.
@@ -99,6 +103,9 @@ pub struct ServiceView {
     pub encap_source: Option<String>,
     /// Health check.
     pub check: Check,
+    /// A backend that fails is out within this time; none: not checked.
+    #[serde(default)]
+    pub down_within_ms: Option<u64>,
     /// Number of backends.
     pub backends_total: u32,
     /// Of them, those that own a share of the table; none with the agent down.
@@ -294,4 +301,11 @@ pub struct ReasonStats {
     pub packets: u64,
     /// Bytes.
     pub bytes: u64,
+}
+
+impl From<(Reason, Counter)> for ReasonStats {
+    fn from((reason, Counter { packets, bytes }): (Reason, Counter)) -> Self {
+        let action = if reason.is_drop() { "drop" } else { "pass" }.to_owned();
+        Self { reason: reason.name().to_owned(), action, packets, bytes }
+    }
 }

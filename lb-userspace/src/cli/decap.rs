@@ -10,7 +10,7 @@ use super::{
     run::emit,
 };
 use crate::{
-    api::view::SCHEMA_VERSION,
+    api::view::{ReasonStats, SCHEMA_VERSION},
     error::Error,
     publish::decap::{self, Decap},
 };
@@ -29,6 +29,7 @@ struct DecapView {
     ifindex: u32,
     mode: String,
     vips: Vec<IpAddr>,
+    reasons: Vec<ReasonStats>,
 }
 
 /// Runs a decap command.
@@ -50,13 +51,18 @@ pub(super) fn run(global: &Global, verb: DecapVerb) -> Result<(), Error> {
 
 fn show(global: &Global) -> Result<(), Error> {
     let interfaces = decap::list(&global.pin_dir)?;
-    let interfaces = interfaces.into_iter().map(|Decap { attached, vips }| DecapView {
-        name: attached.ifname,
-        ifindex: attached.ifindex,
-        mode: attached.mode.name().to_owned(),
-        vips,
-    });
-    let list = DecapList { schema_version: SCHEMA_VERSION, interfaces: interfaces.collect() };
+    let view = |Decap { attached, vips }: Decap| {
+        let reasons = decap::reasons(&global.pin_dir, &attached.ifname)?;
+        Ok(DecapView {
+            name: attached.ifname,
+            ifindex: attached.ifindex,
+            mode: attached.mode.name().to_owned(),
+            vips,
+            reasons: reasons.into_iter().map(ReasonStats::from).collect(),
+        })
+    };
+    let interfaces = interfaces.into_iter().map(view).collect::<Result<_, Error>>()?;
+    let list = DecapList { schema_version: SCHEMA_VERSION, interfaces };
     emit(global, &list, table)
 }
 
@@ -67,6 +73,10 @@ fn table(list: &DecapList) -> Result<(), Error> {
     for interface in &list.interfaces {
         let vips: Vec<String> = interface.vips.iter().map(IpAddr::to_string).collect();
         print::line(&format!("unpacking on {}, {}, for {}", interface.name, interface.mode, vips.join(" ")))?;
+        for reason in interface.reasons.iter().filter(|reason| reason.packets > 0) {
+            let ReasonStats { reason, action, packets, bytes } = reason;
+            print::line(&format!("  {reason} ({action}): {packets} packets, {bytes} bytes"))?;
+        }
     }
     Ok(())
 }

@@ -79,7 +79,7 @@ fn wanted_output(words: &[OsString]) -> Output {
 fn fail(error: &Error, output: Output) -> ExitCode {
     let text = match output {
         Output::Table => format!("lb: {}", error.message.trim_end().replace('\n', "; ")),
-        Output::Json => serde_json::to_string(&Failure { error: error.clone() })
+        Output::Json => serde_json::to_string(&Failure::from(error.clone()))
             .unwrap_or_else(|_| format!("lb: {}", error.message)),
     };
     // There is nobody left to tell if this fails.

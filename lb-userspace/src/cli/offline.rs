@@ -61,6 +61,7 @@ pub(super) fn detach(
         published: true,
         attached: Vec::new(),
         problems: Vec::new(),
+        notes: Vec::new(),
     })
 }
 

@@ -38,6 +38,7 @@ pub(super) fn outcome(outcome: &Outcome) -> Result<(), Error> {
     if !outcome.published {
         line("stored; the packet path does not have it yet, see `lb status`")?;
     }
+    outcome.notes.iter().try_for_each(|note| line(note))?;
     outcome.problems.iter().try_for_each(|problem| line(&format!("problem: {problem}")))
 }
 
@@ -112,6 +113,7 @@ pub(super) fn service(detail: &ServiceDetail) -> Result<(), Error> {
         ("address", service.vip.to_string()),
         ("mode", mode(service.mode).to_owned()),
         ("check", check(&service.check)),
+        ("down within", service.down_within_ms.map_or("not checked".to_owned(), time)),
         ("table", format!("{} slots", service.table_size)),
     ];
     if let Some(source) = &service.encap_source {
@@ -260,6 +262,10 @@ fn next_hop(backend: &BackendView) -> String {
             format!("unresolved: {reason}")
         }
     }
+}
+
+fn time(ms: u64) -> String {
+    humantime::format_duration(std::time::Duration::from_millis(ms)).to_string()
 }
 
 /// A number of bytes, short.

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use crate::desired::model::Check;
+use crate::desired::model::{Check, CheckKind};
 
 /// From the death of a backend in rotation to its being reported down, at the latest, when this host is not
 /// overloaded.
@@ -26,6 +26,25 @@ pub fn longest_prompt_timeout(check: &Check) -> Duration {
     let fall = check.fall.max(1);
     let longest = check.interval * (fall - 1) / fall;
     Duration::from_millis(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// [`down_within`] for people; None without a check.
+pub fn note(check: &Check) -> Option<String> {
+    if check.kind == CheckKind::None {
+        return None;
+    }
+    let within = down_within(check);
+    let said = format!("a backend that fails is out within {}", humantime::format_duration(within));
+    let longest = longest_prompt_timeout(check);
+    if within <= check.interval * check.fall.max(1) {
+        return Some(said);
+    }
+    Some(if longest.is_zero() {
+        format!("{said}: interval + timeout, since a fall of 1 waits for the timeout of one check")
+    } else {
+        let shorter = humantime::format_duration(longest);
+        format!("{said}, more than fall x interval; --check-timeout {shorter} or less makes it that")
+    })
 }
 
 /// Time between the starts of two checks, the first of which has ended. `failing`: the target is in rotation and
@@ -53,12 +72,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        desired::model::CheckKind,
-        health::{
-            report::{Outcome, Status},
-            state::State,
-        },
+    use crate::health::{
+        report::{Outcome, Status},
+        state::State,
     };
 
     fn check(interval_ms: u64, timeout_ms: u64, fall: u32) -> Check {
@@ -139,6 +155,17 @@ mod tests {
         assert_eq!(down_within(&check(1_000, 1_000, 2)), Duration::from_millis(3_000));
         assert_eq!(down_within(&check(1_000, 500, 2)), Duration::from_millis(2_000));
         assert_eq!(longest_prompt_timeout(&check(1_000, 1, 2)), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn the_note_says_the_bound_and_what_makes_it_shorter() {
+        let said = |interval, timeout, fall| note(&check(interval, timeout, fall)).unwrap();
+        assert_eq!(said(1_000, 500, 3), "a backend that fails is out within 3s");
+        assert!(
+            said(1_000, 1_000, 2).contains("within 3s, more than fall x interval; --check-timeout 500ms")
+        );
+        assert!(said(1_000, 500, 1).contains("within 1s 500ms: interval + timeout"));
+        assert_eq!(note(&Check { kind: CheckKind::None, ..check(1_000, 500, 1) }), None);
     }
 
     #[test]

@@ -79,6 +79,15 @@ impl Counters {
     }
 }
 
+/// What the packets of an attachment of `lb decap` came to, by reason.
+///
+/// # Errors
+/// Those of [`Counters::open`].
+pub(crate) fn reasons(pins: &Pins) -> Result<Vec<(Reason, Counter)>, Error> {
+    let map = per_cpu(&pins.map(REASONS))?;
+    Ok(Reason::ALL.into_iter().map(|reason| (reason, sum(&map, reason as u32))).collect())
+}
+
 fn sum(map: &PerCpuArray<MapData, Counter>, index: u32) -> Counter {
     // The map is an array: a lookup fails for an index beyond its end only.
     map.get(&index, 0).map(|counters| counters.iter().copied().sum()).unwrap_or_default()

@@ -7,6 +7,7 @@ use std::{io, path::Path};
 
 use aya::maps::MapError;
 pub use counters::Counters;
+pub(crate) use counters::reasons;
 pub use memory::{MapMemory, map_memory};
 
 use crate::error::{Error, Kind};

@@ -11,6 +11,8 @@ use std::{
 use lb_common::{
     addr::{RawAddr, from_v4, v4},
     maps,
+    stats::Counter,
+    verdict::Reason,
 };
 
 use super::{
@@ -20,7 +22,7 @@ use super::{
     pins::{self, Pins},
     sys,
 };
-use crate::{desired::model::AttachMode, error::Error};
+use crate::{desired::model::AttachMode, error::Error, observe};
 
 const OBJECT: Object =
     Object { bytes: crate::objects::LB_DECAP, maps: &[maps::DECAP_VIPS, maps::REASONS], program: "decap" };
@@ -121,6 +123,14 @@ pub fn list(pin_dir: &Path) -> Result<Vec<Decap>, Error> {
         }
     }
     Ok(found)
+}
+
+/// What became of the packets on an interface, by reason; those that were unpacked are `decapsulated`.
+///
+/// # Errors
+/// If the pins can't be read.
+pub fn reasons(pin_dir: &Path, ifname: &str) -> Result<Vec<(Reason, Counter)>, Error> {
+    observe::reasons(&Pins::new(pin_dir).decap_on(ifname))
 }
 
 fn read_vips(map: BorrowedFd<'_>) -> Result<BTreeSet<RawAddr>, Error> {

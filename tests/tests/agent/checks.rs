@@ -53,6 +53,9 @@ fn a_restarted_agent_remembers_who_was_up() {
     wait_for(agent.instance(), &first, "/slots", 65_537);
     agent.kill().unwrap();
     agent.restart().unwrap();
+    // Nothing is published yet, and yet the first takes traffic.
+    let problems = agent.json(&["status"]).unwrap()["problems"].to_string();
+    assert!(!problems.contains("no backend that takes traffic"), "{problems}");
     wait_for(agent.instance(), &first, "/slots", 65_537);
     assert_eq!(backend(agent.instance(), &first)["health"], "up");
     assert_ne!(backend(agent.instance(), &second)["health"], "up");

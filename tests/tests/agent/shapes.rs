@@ -22,8 +22,7 @@ fn answer(instance: &Instance, line: &str) -> Value {
     value
 }
 
-const SERVICE: &str =
-    "backends_active backends_total bytes check encap_source id mode name packets slots table_size vip";
+const SERVICE: &str = "backends_active backends_total bytes check down_within_ms encap_source id mode name packets slots table_size vip";
 const BACKEND: &str = "address admin bytes health id next_hop packets service share_ppm slots weight";
 
 #[test]
@@ -31,7 +30,7 @@ fn every_answer_has_its_fields() {
     let agent = agent();
     let lb = |line: &str| answer(agent.instance(), line);
     let attached = lb("attach eth0");
-    assert_eq!(fields(&attached), "attached changed problems published schema_version");
+    assert_eq!(fields(&attached), "attached changed notes problems published schema_version");
     assert_eq!(fields(first(&attached, "attached")), "ifindex mode name note");
     lb(
         "service add web --vip 192.0.2.1:80/tcp --mode ipip --encap-source 10.9.0.0/16 --check http --check-host x",
@@ -74,7 +73,11 @@ fn every_answer_has_its_fields() {
     assert_eq!(fields(first(&stats, "reasons")), "action bytes packets reason");
     assert_eq!(lb("stats web")["reasons"], Value::Array(vec![]));
     assert_eq!(fields(&lb("version")), "abi_version schema_version version");
-    assert_eq!(fields(&lb("decap list")), "interfaces schema_version");
+    lb("decap attach peer0 --vip 192.0.2.1");
+    let decap = lb("decap list");
+    assert_eq!(fields(&decap), "interfaces schema_version");
+    assert_eq!(fields(first(&decap, "interfaces")), "ifindex mode name reasons vips");
+    assert_eq!(fields(&decap["interfaces"][0]["reasons"][0]), "action bytes packets reason");
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub fn refusal(instance: &Instance, arguments: &[&str]) -> Refusal {
     let value: Value = serde_json::from_str(&stderr).unwrap_or_else(|_| panic!("no JSON: {stderr}"));
     let message = value["error"]["message"].as_str().unwrap().to_owned();
     assert_eq!(value["error"]["kind"], kind(code), "{message}");
-    assert_eq!(value.as_object().unwrap().len(), 1);
+    assert_eq!((&value["schema_version"], value.as_object().unwrap().len()), (&Value::from(1), 2));
     let text = instance.output(arguments).unwrap();
     assert_eq!(text.status.code(), Some(code), "lb {arguments:?}");
     assert_eq!(String::from_utf8(text.stderr).unwrap(), format!("lb: {message}\n"), "one clear line");
