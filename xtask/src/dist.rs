@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Files beside the binary: from the workspace, to below the root of the tarball.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     ("packaging/lb.service", "lib/systemd/system/lb.service"),
     ("packaging/lb-decap@.service", "lib/systemd/system/lb-decap@.service"),
     ("README.md", "share/doc/lb/README.md"),
