@@ -69,9 +69,10 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let (reports, reports_seen) = watch::channel(health::Reports::new());
     let (events, events_seen) = mpsc::channel(1024);
     let mut following = tokio::spawn(net::follow(addresses_seen, hops, links));
-    let checking = tokio::spawn(health::run(targets_seen.clone(), state.liveness.clone(), events, reports));
+    let mut checking =
+        tokio::spawn(health::run(targets_seen.clone(), state.liveness.clone(), events, reports));
     let (relayed, health_events) = mpsc::unbounded_channel();
-    let relaying = tokio::spawn(core::relay(events_seen, targets_seen, liveness, relayed));
+    let mut relaying = tokio::spawn(core::relay(events_seen, targets_seen, liveness, relayed));
 
     // Decide: one task owns the state.
     let (handle, calls) = handle::channel();
@@ -98,7 +99,9 @@ pub async fn run(options: Options) -> Result<(), Error> {
         _ = tokio::signal::ctrl_c() => Ok(()),
         ended = &mut following => Err(ended_early("following routes", ended)),
         ended = &mut serving => Err(failed("the API ended", &format!("{ended:?}"))),
-        ended = &mut deciding => Err(failed("the agent's core ended", &format!("{ended:?}"))),
+        ended = &mut deciding => Err(ended_early("the agent's core", ended)),
+        ended = &mut checking => Err(failed("the checks ended", &format!("{ended:?}"))),
+        ended = &mut relaying => Err(failed("handing on health ended", &format!("{ended:?}"))),
     };
     log::info!("stopping; the packet path goes on");
     for task in [checking, relaying] {

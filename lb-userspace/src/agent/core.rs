@@ -10,7 +10,7 @@ use tokio::{
 use super::{
     State,
     handle::Call,
-    plane::{Done, PlaneHandle},
+    plane::{self, Done, PlaneHandle},
 };
 use crate::{
     api::view::Outcome,
@@ -137,7 +137,10 @@ impl Core {
     }
 
     /// Takes in what arrives until nobody can call any more.
-    pub(super) async fn run(mut self, mut inbox: Inbox) {
+    ///
+    /// # Errors
+    /// The publishing thread has ended: nothing that is decided would reach the packet path.
+    pub(super) async fn run(mut self, mut inbox: Inbox) -> Result<(), Error> {
         let mut reconcile = tokio::time::interval_at(Instant::now() + config::RECONCILE, config::RECONCILE);
         self.hops(inbox.hops.borrow_and_update().clone());
         loop {
@@ -149,11 +152,11 @@ impl Core {
                         self.refresh(&inbox);
                         look(&self.state);
                     }
-                    None => return,
+                    None => return Ok(()),
                 },
                 Some(heard) = inbox.health.recv() => self.health(&heard),
                 Ok(()) = inbox.hops.changed() => self.hops(inbox.hops.borrow_and_update().clone()),
-                Some(done) = inbox.done.recv() => self.published(done),
+                done = inbox.done.recv() => self.published(done.ok_or_else(plane::gone)?),
                 Ok(()) = inbox.links.changed() => self.links(&inbox.links.borrow_and_update()),
                 () = tokio::time::sleep_until(wake) => {}
                 _ = reconcile.tick() => self.reconcile().await,
@@ -311,3 +314,7 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "core_tests.rs"]
+mod tests;

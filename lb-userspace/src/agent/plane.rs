@@ -154,7 +154,8 @@ impl PlaneHandle {
     }
 }
 
-fn gone() -> Error {
+/// What is left to say when the thread is not there any more.
+pub(super) fn gone() -> Error {
     Error::failed("the publishing thread has ended; restart the agent")
 }
 
