@@ -2,9 +2,13 @@
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
+use futures_util::{
+    FutureExt,
+    future::{Either, select},
+};
 use http_body_util::{BodyExt, Empty};
 use hyper::{
-    Request, Response, StatusCode,
+    Request, StatusCode,
     body::{Bytes, Incoming},
     client::conn::http1,
     header,
@@ -44,23 +48,32 @@ pub(super) async fn check(address: SocketAddr, question: &Question<'_>) -> Outco
             Ok(parts) => parts,
             Err(error) => return Outcome::Failure(describe(&error)),
         };
-    let exchange = async move {
-        match sender.send_request(request).await {
-            Ok(response) => verdict(response, question.status).await,
-            Err(error) => Outcome::Failure(describe(&error)),
-        }
+    // It may end with the head already, and is not to be asked again then.
+    let mut connection = Box::pin(connection.fuse());
+    let response = match drive(&mut connection, sender.send_request(request)).await {
+        Ok(response) => response,
+        Err(error) => return Outcome::Failure(describe(&error)),
     };
-    drive(connection, exchange).await
+    let status = response.status();
+    let outcome = verdict(status.as_u16(), question.status);
+    if matches!(outcome, Outcome::Success(_)) && status != StatusCode::NO_CONTENT {
+        // The verdict stands, and is not kept waiting: this only spares the backend a reset in its answer's middle.
+        tokio::spawn(async move {
+            let rest = drive(&mut connection, drain(response.into_body()));
+            let _ = timeout(BODY_TIME, rest).await;
+            drop(sender);
+        });
+    }
+    outcome
 }
 
-/// Runs the connection until the exchange is over.
-async fn drive(connection: impl Future, exchange: impl Future<Output = Outcome>) -> Outcome {
+/// Runs the connection until something is over that needs it.
+async fn drive<T>(connection: &mut (impl Future + Unpin), exchange: impl Future<Output = T>) -> T {
     let exchange = std::pin::pin!(exchange);
-    let connection = std::pin::pin!(connection);
-    match futures_util::future::select(exchange, connection).await {
-        futures_util::future::Either::Left((outcome, _)) => outcome,
+    match select(exchange, connection).await {
+        Either::Left((outcome, _)) => outcome,
         // The connection ended first; the exchange learns of it, or has what it needs already.
-        futures_util::future::Either::Right((_, exchange)) => exchange.await,
+        Either::Right((_, exchange)) => exchange.await,
     }
 }
 
@@ -86,17 +99,12 @@ fn default_host(address: SocketAddr) -> String {
     }
 }
 
-async fn verdict(response: Response<Incoming>, (low, high): (u16, u16)) -> Outcome {
-    let status = response.status().as_u16();
-    if !(low..=high).contains(&status) {
-        let expected = if low == high { low.to_string() } else { format!("{low} to {high}") };
-        return Outcome::Failure(format!("status {status}, expected {expected}"));
+fn verdict(status: u16, (low, high): (u16, u16)) -> Outcome {
+    if (low..=high).contains(&status) {
+        return Outcome::Success(format!("status {status}"));
     }
-    // The verdict stands; what follows only spares the backend a reset in the middle of its answer.
-    if response.status() != StatusCode::NO_CONTENT {
-        let _ = timeout(BODY_TIME, drain(response.into_body())).await;
-    }
-    Outcome::Success(format!("status {status}"))
+    let expected = if low == high { low.to_string() } else { format!("{low} to {high}") };
+    Outcome::Failure(format!("status {status}, expected {expected}"))
 }
 
 async fn drain(mut body: Incoming) {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket},
 };
 
@@ -96,6 +96,24 @@ async fn a_backend_that_accepts_but_stays_silent_is_down_for_http_and_up_for_tcp
     }
     assert_eq!(told, [(1, false), (2, true)].into());
     assert_eq!(health.reports.borrow()[&1].last_result, "no answer within 20 ms");
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_does_not_count_against_a_good_status() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nn").await?;
+                stream.read_to_end(&mut Vec::new()).await
+            });
+        }
+    });
+    let mut health = Health::start([(1, target(port, http()))].into(), BTreeMap::new());
+    health.until(|reports| reports.get(&1).is_some_and(|report| report.status == Status::Up)).await;
     server.abort();
 }
 
