@@ -44,7 +44,7 @@ pub struct Global {
     /// Say nothing but results and errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Log more; twice for everything
+    /// The agent logs more, twice for everything: with `agent`, or `attach` where it starts one
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// How long to wait for the agent

@@ -21,8 +21,9 @@ use tokio::task::JoinHandle;
 use super::facts::{self, Link, Neighbour, NeighbourKey, Route};
 use crate::error::Error;
 
-/// What is followed: everything on which a next hop depends.
-const GROUPS: [MulticastGroup; 9] = [
+/// What is followed: everything on which a next hop depends. A change of a nexthop object is told as a change of its
+/// routes, too; the messages of its own group are not understood by the library.
+const GROUPS: [MulticastGroup; 8] = [
     MulticastGroup::Link,
     MulticastGroup::Neigh,
     MulticastGroup::Ipv4Ifaddr,
@@ -31,7 +32,6 @@ const GROUPS: [MulticastGroup; 9] = [
     MulticastGroup::Ipv6Route,
     MulticastGroup::Ipv4Rule,
     MulticastGroup::Ipv6Rule,
-    MulticastGroup::Nexthop,
 ];
 /// Room for messages of a routing daemon that loads a full table; more are handled by a resync.
 const RECEIVE_BUFFER: usize = 4 << 20;

@@ -129,3 +129,27 @@ fn the_source_and_the_mtu_of_the_interface_are_followed() -> Result<()> {
     following.resolved_to("10.0.0.2", |egress| egress.source == source)?;
     Ok(())
 }
+
+#[test]
+fn a_nexthop_object_that_changes_is_followed() -> Result<()> {
+    let pair = Pair::new()?;
+    pair.peer.ip(&["addr add 10.0.0.3/24 dev eth0", "addr add fd00::3/64 dev eth0 nodad"])?;
+    pair.lb.ip(&[
+        "nexthop add id 1 via 10.0.0.2 dev eth0",
+        "nexthop add id 2 via fd00::2 dev eth0",
+        "route add 192.0.2.0/24 nhid 1",
+        "route add 2001:db8::/32 nhid 2",
+    ])?;
+    let following = Following::start(&pair.lb, &["192.0.2.9", "2001:db8::9"])?;
+    let through = |address: &str, gateway: &str| {
+        let gateway = Some(gateway.parse()?);
+        following.resolved_to(address, |egress| egress.gateway == gateway)
+    };
+    through("192.0.2.9", "10.0.0.2")?;
+    through("2001:db8::9", "fd00::2")?;
+    pair.lb
+        .ip(&["nexthop replace id 1 via 10.0.0.3 dev eth0", "nexthop replace id 2 via fd00::3 dev eth0"])?;
+    through("192.0.2.9", "10.0.0.3")?;
+    through("2001:db8::9", "fd00::3")?;
+    Ok(())
+}
