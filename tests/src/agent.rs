@@ -145,6 +145,23 @@ impl Agent {
         Ok(child.try_wait().context("can't look after the agent")?.is_some())
     }
 
+    /// Starts it again with further options.
+    pub fn restart_with(&mut self, options: &[&str]) -> Result<()> {
+        self.options.extend(options.iter().map(|&option| option.to_owned()));
+        self.restart()
+    }
+
+    /// Asks it to end (SIGTERM) and waits for it.
+    pub fn end(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("no agent runs")?;
+        // SAFETY: a system call without pointers; the process is our child and has not been waited for.
+        let result = unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
+        ensure!(result == 0, "can't end the agent: {}", std::io::Error::last_os_error());
+        let status = child.wait().context("can't wait for the agent")?;
+        ensure!(status.success(), "the agent ended with {status}");
+        Ok(())
+    }
+
     /// Kills it with SIGKILL: it can't tidy anything up.
     pub fn kill(&mut self) -> Result<()> {
         let mut child = self.child.take().context("no agent runs")?;

@@ -14,6 +14,7 @@ pub mod ping;
 pub mod runner;
 pub mod server;
 pub mod topology;
+pub mod sessions;
 pub mod traffic;
 pub mod unique;
 pub mod wait;

@@ -5,3 +5,4 @@ mod forward;
 mod host;
 mod change;
 mod agent;
+mod rolling;
