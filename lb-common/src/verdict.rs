@@ -34,9 +34,9 @@ pub enum Reason {
     NotTunnel = 13,
     /// Passed by `lb decap`, decapsulated: the inner packet goes to the host.
     Decapsulated = 14,
-    /// Dropped by `lb decap`: the inner packet's destination is none of its service addresses.
+    /// Passed by `lb decap`: the inner packet's destination is none of its service addresses; a tunnel of the host's own.
     InnerNotService = 15,
-    /// Dropped by `lb decap`: the inner header does not fit in the packet, or contradicts the outer one.
+    /// Passed by `lb decap`: the inner header does not fit in the packet, or contradicts the outer one.
     InnerMalformed = 16,
 }
 
@@ -96,8 +96,6 @@ impl Reason {
                 | Self::TableMissing
                 | Self::NoTxPort
                 | Self::BackendMissing
-                | Self::InnerNotService
-                | Self::InnerMalformed
         )
     }
 }

@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use crate::run::{self, Privilege};
+use crate::{
+    run::{self, Privilege},
+    setup,
+};
 
 /// What is measured.
 #[derive(clap::Args)]
@@ -32,6 +35,7 @@ enum Target {
 
 /// Runs a bench.
 pub fn bench(arguments: &Arguments) -> Result<()> {
+    setup::ensure()?;
     let Target::Datapath { json, quick } = &arguments.target;
     run::run(run::cargo().args([
         "build",

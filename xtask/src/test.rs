@@ -37,6 +37,7 @@ struct Totals {
 /// Runs everything.
 pub fn test(arguments: &Arguments) -> Result<()> {
     setup::ensure()?;
+    setup::lints()?;
     let mut totals = Totals::default();
     if arguments.filter.is_none() {
         totals.step("format", || run::run(run::cargo().args(["fmt", "--all", "--check"])));

@@ -28,6 +28,8 @@ pub fn run(keep: bool, json: Option<&Path>) -> Result<bool> {
     let told = tell(&mut screen, &mut checks, keep);
     if let Err(error) = told {
         screen.broken_off(&error);
+        let left = scene::left_behind()?;
+        anyhow::ensure!(left.is_empty(), "left behind: {}", left.join(", "));
         if wait::check_interrupted().is_err() {
             return Ok(false);
         }
