@@ -5,6 +5,8 @@ mod plane;
 mod state;
 mod views;
 mod commands;
+mod drain;
+mod preview;
 mod core;
 
 use std::{path::PathBuf, time::Duration};
@@ -20,6 +22,7 @@ pub use state::State;
 
 use crate::{
     api::server,
+    config,
     desired::store::{self, Store},
     error::{Error, Kind},
     health, net,
@@ -39,6 +42,8 @@ pub struct Options {
     pub quiet_period: Duration,
     /// How long a UDP flow without packets is remembered.
     pub udp_idle: Duration,
+    /// How long a TCP connection that one side has closed is remembered.
+    pub closed_idle: Duration,
     /// How much the packet path logs.
     pub packet_log: u8,
 }
@@ -76,12 +81,14 @@ pub async fn run(options: Options) -> Result<(), Error> {
 
     // Decide: one task owns the state.
     let (handle, calls) = handle::channel();
+    let seen = plane.seen.clone();
     let inbox = core::Inbox {
         calls,
         health: health_events,
         hops: hops_seen,
         links: links_seen,
         reports: reports_seen,
+        seen,
         done,
     };
     let outbox = core::Outbox { plane, addresses, targets };
@@ -123,6 +130,7 @@ fn lock_socket(options: &Options) -> Result<std::fs::File, Error> {
 }
 
 fn publish_options(options: &Options, seed: u64) -> publish::Options {
+    let default = publish::Timing::default();
     publish::Options {
         pin_dir: options.pin_dir.clone(),
         seed,
@@ -130,7 +138,9 @@ fn publish_options(options: &Options, seed: u64) -> publish::Options {
         timing: publish::Timing {
             quiet_period: options.quiet_period,
             udp_idle: options.udp_idle,
-            ..publish::Timing::default()
+            closed_idle: options.closed_idle,
+            collect_interval: default.collect_interval.min(options.quiet_period).max(config::TICK),
+            ..default
         },
     }
 }

@@ -1,6 +1,9 @@
 //! The task that owns the state: takes in commands, health and next hops, and has the packet path follow.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -10,7 +13,7 @@ use tokio::{
 use super::{
     State,
     handle::Call,
-    plane::{self, Done, PlaneHandle},
+    plane::{self, Done, PlaneHandle, Seen},
 };
 use crate::{
     api::view::Outcome,
@@ -41,6 +44,8 @@ pub(super) struct Inbox {
     pub links: watch::Receiver<Links>,
     /// Results of checks.
     pub reports: watch::Receiver<Reports>,
+    /// What is seen of the packet path.
+    pub seen: watch::Receiver<Seen>,
     /// Snapshots that were dealt with.
     pub done: mpsc::Receiver<Done>,
 }
@@ -90,7 +95,11 @@ pub(super) struct Core {
     pub(super) attach_due: Option<Instant>,
     /// Indices of the wanted interfaces, as far as they exist.
     wanted_links: Links,
+    /// When a slow start takes its next step.
+    next_step: Option<Instant>,
     waiters: Vec<Waiter>,
+    /// Backends whose drain is over and was logged.
+    pub(super) told: BTreeSet<u32>,
 }
 
 /// Puts each change of health in the packet path at once, and hands it on to the core. Never waits for the core.
@@ -132,7 +141,9 @@ impl Core {
             first,
             attach_due: None,
             wanted_links: Links::new(),
+            next_step: None,
             waiters: Vec::new(),
+            told: BTreeSet::new(),
         }
     }
 
@@ -148,6 +159,10 @@ impl Core {
             tokio::select! {
                 call = inbox.calls.recv() => match call {
                     Some(Call::Command(command, answer)) => self.command(command, answer).await,
+                    Some(Call::Preview(command, answer)) => {
+                        // The client may have gone.
+                        let _ = answer.send(self.preview(&command).await);
+                    }
                     Some(Call::Read(look)) => {
                         self.refresh(&inbox);
                         look(&self.state);
@@ -156,6 +171,10 @@ impl Core {
                 },
                 Some(heard) = inbox.health.recv() => self.health(&heard),
                 Ok(()) = inbox.hops.changed() => self.hops(inbox.hops.borrow_and_update().clone()),
+                Ok(()) = inbox.seen.changed() => {
+                    self.state.seen = inbox.seen.borrow_and_update().clone();
+                    self.supervise_drains();
+                }
                 done = inbox.done.recv() => self.published(done.ok_or_else(plane::gone)?),
                 Ok(()) = inbox.links.changed() => self.links(&inbox.links.borrow_and_update()),
                 () = tokio::time::sleep_until(wake) => {}
@@ -164,6 +183,7 @@ impl Core {
             if self.attach_due.is_some_and(|due| due <= Instant::now()) {
                 self.attach_wanted().await;
             }
+            self.step_if_due();
             self.publish_if_due();
             self.answer_waiters();
         }
@@ -180,6 +200,7 @@ impl Core {
         let answers = self.waiters.iter().map(|waiter| waiter.deadline).min();
         due.into_iter()
             .chain(self.attach_due)
+            .chain(self.next_step)
             .chain(answers)
             .min()
             .unwrap_or_else(|| Instant::now() + config::RECONCILE)
@@ -263,12 +284,36 @@ impl Core {
         }
         (self.due, self.first) = (None, false);
         self.state.assignments.update(&self.state.desired, &self.state.hops);
+        let rising = self.rise();
         let State { desired, assignments, liveness, known_until, hops, held, .. } = &self.state;
-        let snapshot =
-            merge::merge(Inputs { desired, assignments, liveness, known_until: *known_until, hops, held });
+        let snapshot = merge::merge(Inputs {
+            desired,
+            assignments,
+            liveness,
+            known_until: *known_until,
+            hops,
+            held,
+            rising: &rising,
+        });
         match self.outbox.plane.apply(self.generation, snapshot) {
             Ok(()) => self.publishing = true,
             Err(error) => self.publish_failed(&error),
+        }
+    }
+
+    /// Takes in who begins to take traffic; the backends in a slow start, and since when.
+    fn rise(&mut self) -> BTreeMap<u32, Duration> {
+        let now = Instant::now();
+        let State { desired, assignments, liveness, rising, .. } = &mut self.state;
+        rising.update(desired, assignments, liveness, now.into_std());
+        self.next_step = rising.next_step(desired, now.into_std()).map(Instant::from_std);
+        rising.elapsed(now.into_std())
+    }
+
+    fn step_if_due(&mut self) {
+        if self.next_step.is_some_and(|next| next <= Instant::now()) {
+            self.next_step = None;
+            self.touch();
         }
     }
 
@@ -293,6 +338,9 @@ impl Core {
     /// Compares everything, so that a half-done step or a foreign change heals.
     async fn reconcile(&mut self) {
         self.attach_wanted().await;
+        if let Err(error) = self.outbox.plane.resync() {
+            log::error!("{error}");
+        }
         self.touch();
     }
 

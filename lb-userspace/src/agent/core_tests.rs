@@ -62,6 +62,18 @@ impl Plane for Broken {
     fn owners(&self, _: u32) -> std::collections::BTreeMap<u32, u32> {
         std::collections::BTreeMap::new()
     }
+
+    fn flows(&self, _: u32) -> u64 {
+        0
+    }
+
+    fn preview(&mut self, _: &Snapshot) -> Result<plane::Previews, Error> {
+        Err(Error::failed("nothing to preview"))
+    }
+
+    fn resync(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 #[tokio::test]
@@ -76,7 +88,7 @@ async fn the_agent_ends_when_the_publishing_thread_has() {
     let (_reports, reports) = watch::channel(Reports::new());
     let (addresses, _addresses) = watch::channel(Default::default());
     let (targets, _targets) = watch::channel(Targets::new());
-    let inbox = Inbox { calls, health, hops, links, reports, done };
+    let inbox = Inbox { calls, health, hops, links, reports, seen: plane.seen.clone(), done };
     let core = Core::new(store, State::idle(Desired::new(1)), Outbox { plane, addresses, targets });
     let ended = tokio::time::timeout(DEADLINE, core.run(inbox)).await.expect("an end in time");
     let message = ended.unwrap_err().message;

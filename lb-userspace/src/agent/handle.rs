@@ -4,7 +4,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::State;
 use crate::{
-    api::view::Outcome,
+    api::view::{Outcome, Preview},
     config,
     desired::command::Command,
     error::{Error, Kind},
@@ -17,6 +17,8 @@ const CALLS: usize = 256;
 pub(super) enum Call {
     /// Change the desired state.
     Command(Command, oneshot::Sender<Result<Outcome, Error>>),
+    /// Say what a change would touch.
+    Preview(Command, oneshot::Sender<Result<Preview, Error>>),
     /// Look at the state.
     Read(Box<dyn FnOnce(&State) + Send>),
 }
@@ -41,6 +43,15 @@ impl Handle {
     pub async fn command(&self, command: Command) -> Result<Outcome, Error> {
         let (answer, answered) = oneshot::channel();
         self.ask(Call::Command(command, answer), answered).await
+    }
+
+    /// What a change would touch. Nothing is changed.
+    ///
+    /// # Errors
+    /// Those that the command would have; timeout.
+    pub async fn preview(&self, command: Command) -> Result<Preview, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Call::Preview(command, answer), answered).await
     }
 
     /// Looks at the state.

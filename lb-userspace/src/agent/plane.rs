@@ -41,6 +41,18 @@ pub trait Plane: Send + 'static {
     fn slots(&self, service: u32) -> Option<SlotsView>;
     /// Slots that each backend of a service owns, by backend id.
     fn owners(&self, service: u32) -> BTreeMap<u32, u32>;
+    /// Flows of a backend in the flow table, as of the last walk.
+    fn flows(&self, backend: u32) -> u64;
+    /// What a snapshot would change. Nothing is changed.
+    ///
+    /// # Errors
+    /// The packet path can't be read.
+    fn preview(&mut self, snapshot: &Snapshot) -> Result<Previews, Error>;
+    /// Reads again what the packet path holds, so that the next snapshot repairs what others changed.
+    ///
+    /// # Errors
+    /// It can't be read.
+    fn resync(&mut self) -> Result<(), Error>;
 }
 
 impl<P: DataPlane + Send + 'static> Plane for Publisher<P> {
@@ -68,11 +80,24 @@ impl<P: DataPlane + Send + 'static> Plane for Publisher<P> {
 
     fn slots(&self, service: u32) -> Option<SlotsView> {
         let SlotStates { steady, moving, settled, tracked_flows } = self.slot_states(service)?;
-        Some(SlotsView { steady, moving, settled, tracked_flows })
+        Some(SlotsView { steady, moving, settled, tracked_flows, quiet_left_s: None })
     }
 
     fn owners(&self, service: u32) -> BTreeMap<u32, u32> {
         self.owned_slots(service)
+    }
+
+    fn flows(&self, backend: u32) -> u64 {
+        self.tracked_flows(backend)
+    }
+
+    fn preview(&mut self, snapshot: &Snapshot) -> Result<Previews, Error> {
+        let moves = self.moves(snapshot)?.into_iter();
+        Ok(moves.map(|(id, moves)| (id, (moves.slots, moves.tracked_flows))).collect())
+    }
+
+    fn resync(&mut self) -> Result<(), Error> {
+        Self::resync(self)
     }
 }
 
@@ -82,6 +107,9 @@ impl From<Attached> for AttachedView {
         Self { name: ifname, ifindex, mode: mode.name().to_owned(), note }
     }
 }
+
+/// What would change: slots that get another owner, and tracked flows in them, by service id.
+pub type Previews = BTreeMap<u32, (u32, u64)>;
 
 /// What was last seen of the packet path.
 #[derive(Clone, Debug, Default)]
@@ -94,6 +122,10 @@ pub struct Seen {
     pub owners: BTreeMap<u32, u32>,
     /// Whether a snapshot was published since the agent started.
     pub published: bool,
+    /// Tracked flows by backend id.
+    pub flows: BTreeMap<u32, u64>,
+    /// Whether the flow table has been walked since the agent's start.
+    pub walked: bool,
     /// What the last round of upkeep ran into.
     pub problem: Option<String>,
 }
@@ -111,6 +143,8 @@ pub(super) struct Done {
 
 enum Order {
     Apply(u64, Box<Snapshot>),
+    Resync,
+    Preview(Box<Snapshot>, oneshot::Sender<Result<Previews, Error>>),
     Attach(String, AttachMode, oneshot::Sender<Result<AttachedView, Error>>),
     Detach(String, oneshot::Sender<Result<(), Error>>),
 }
@@ -141,6 +175,18 @@ impl PlaneHandle {
         self.orders.send(Order::Apply(generation, Box::new(snapshot))).map_err(|_| gone())
     }
 
+    /// What a snapshot would change.
+    pub(super) async fn preview(&self, snapshot: Snapshot) -> Result<Previews, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.orders.send(Order::Preview(Box::new(snapshot), answer)).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    /// Has everything compared anew before the next snapshot.
+    pub(super) fn resync(&self) -> Result<(), Error> {
+        self.orders.send(Order::Resync).map_err(|_| gone())
+    }
+
     pub(super) async fn attach(&self, interface: &str, mode: AttachMode) -> Result<AttachedView, Error> {
         let (answer, answered) = oneshot::channel();
         self.orders.send(Order::Attach(interface.to_owned(), mode, answer)).map_err(|_| gone())?;
@@ -161,51 +207,87 @@ pub(super) fn gone() -> Error {
 
 /// The thread: orders in turn, upkeep between them.
 fn serve(
-    mut plane: impl Plane,
+    plane: impl Plane,
     orders: &blocking::Receiver<Order>,
     done: &mpsc::Sender<Done>,
     look: &watch::Sender<Seen>,
 ) {
-    let mut services: Option<Vec<u32>> = None;
+    let mut upkeep = Upkeep { plane, services: None, backends: Vec::new(), walked: false, problem: None };
     let mut next_tick = Instant::now() + config::TICK;
-    let mut problem = None;
     loop {
         match orders.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
-            Ok(Order::Apply(generation, snapshot)) => {
-                let result = plane.apply(&snapshot);
-                services = Some(snapshot.services.keys().copied().collect());
-                look.send_replace(see(&plane, services.as_deref(), problem.clone()));
-                // The core waits for each; it is gone if this fails.
-                let _ = done.blocking_send(Done { generation, snapshot, result });
-            }
-            Ok(Order::Attach(interface, mode, answer)) => {
-                let result = plane.attach(&interface, mode);
-                look.send_replace(see(&plane, services.as_deref(), problem.clone()));
-                let _ = answer.send(result);
-            }
-            Ok(Order::Detach(interface, answer)) => {
-                let result = plane.detach(&interface);
-                look.send_replace(see(&plane, services.as_deref(), problem.clone()));
-                let _ = answer.send(result);
-            }
+            Ok(order) => upkeep.obey(order, done, look),
             Err(blocking::RecvTimeoutError::Timeout) => {}
             Err(blocking::RecvTimeoutError::Disconnected) => return,
         }
         if Instant::now() >= next_tick {
-            problem = plane.tick().err().map(|error| error.message);
-            look.send_replace(see(&plane, services.as_deref(), problem.clone()));
+            upkeep.tick();
+            look.send_replace(upkeep.see());
             next_tick = Instant::now() + config::TICK;
         }
     }
 }
 
-fn see(plane: &impl Plane, published: Option<&[u32]>, problem: Option<String>) -> Seen {
-    let services = published.unwrap_or_default();
-    Seen {
-        attached: plane.attached(),
-        slots: services.iter().filter_map(|id| Some((*id, plane.slots(*id)?))).collect(),
-        owners: services.iter().flat_map(|id| plane.owners(*id)).collect(),
-        published: published.is_some(),
-        problem,
+/// What the thread knows.
+struct Upkeep<P> {
+    plane: P,
+    /// Ids of what was published last; no services: nothing was yet.
+    services: Option<Vec<u32>>,
+    backends: Vec<u32>,
+    walked: bool,
+    problem: Option<String>,
+}
+
+impl<P: Plane> Upkeep<P> {
+    fn obey(&mut self, order: Order, done: &mpsc::Sender<Done>, look: &watch::Sender<Seen>) {
+        match order {
+            Order::Apply(generation, snapshot) => {
+                let result = self.plane.apply(&snapshot);
+                self.services = Some(snapshot.services.keys().copied().collect());
+                self.backends = snapshot.backends.keys().copied().collect();
+                look.send_replace(self.see());
+                // The core waits for each; it is gone if this fails.
+                let _ = done.blocking_send(Done { generation, snapshot, result });
+            }
+            Order::Preview(snapshot, answer) => {
+                // The client may have gone.
+                let _ = answer.send(self.plane.preview(&snapshot));
+            }
+            Order::Resync => self.problem = self.plane.resync().err().map(|error| error.message),
+            Order::Attach(interface, mode, answer) => {
+                let result = self.plane.attach(&interface, mode);
+                look.send_replace(self.see());
+                let _ = answer.send(result);
+            }
+            Order::Detach(interface, answer) => {
+                let result = self.plane.detach(&interface);
+                look.send_replace(self.see());
+                let _ = answer.send(result);
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let result = self.plane.tick();
+        self.walked |= result.is_ok();
+        self.problem = result.err().map(|error| error.message);
+    }
+
+    fn see(&self) -> Seen {
+        let Self { plane, services, backends, walked, problem } = self;
+        let ids = services.as_deref().unwrap_or_default();
+        Seen {
+            attached: plane.attached(),
+            slots: ids.iter().filter_map(|id| Some((*id, plane.slots(*id)?))).collect(),
+            owners: ids.iter().flat_map(|id| plane.owners(*id)).collect(),
+            flows: backends
+                .iter()
+                .map(|id| (*id, plane.flows(*id)))
+                .filter(|(_, flows)| *flows > 0)
+                .collect(),
+            published: services.is_some(),
+            walked: *walked,
+            problem: problem.clone(),
+        }
     }
 }

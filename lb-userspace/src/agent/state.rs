@@ -1,7 +1,7 @@
 //! All that the agent knows: what was asked for, and what is.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::IpAddr,
     time::Instant,
 };
@@ -10,14 +10,16 @@ use lb_common::backend::Backend;
 
 use super::{Options, plane::Seen};
 use crate::{
+    api::view::DrainView,
     desired::model::Desired,
     health::Reports,
     net::NextHops,
     observe::Counters,
     publish::{Moment, Publisher, dataplane::DataPlane},
     table::{
-        assignments::{Assignments, each_held},
+        assignments::{Assignments, MAINT_TARGET, each_held},
         merge::Liveness,
+        slow_start::Rising,
     },
 };
 
@@ -40,6 +42,10 @@ pub struct State {
     pub held: BTreeMap<u32, Backend>,
     /// What was last seen of the packet path.
     pub seen: Seen,
+    /// Backends that begin to take traffic.
+    pub rising: Rising,
+    /// Drains that ended with a removal, the latest last.
+    pub drains_ended: VecDeque<DrainView>,
     /// Interfaces that could not be attached to, and why.
     pub interface_problems: BTreeMap<String, String>,
     /// Why the last publication failed.
@@ -61,7 +67,8 @@ impl State {
         let mut assignments = Assignments::found(&desired, held);
         assignments.update(&desired, &NextHops::new());
         let mut liveness = Liveness::new();
-        for (entry, target) in each_held(&desired, held) {
+        let in_use = each_held(&desired, held).filter(|(entry, _)| entry.target != MAINT_TARGET);
+        for (entry, target) in in_use {
             if let (Some(id), Some(up)) = (assignments.target(&target), known.get(&entry.target)) {
                 *liveness.entry(id).or_default() |= *up;
             }
@@ -70,6 +77,7 @@ impl State {
             assignments,
             liveness,
             held: held.clone(),
+            rising: Rising::at_start(&desired),
             counters: Counters::open(&options.pin_dir)
                 .inspect_err(|error| log::warn!("counters: {error}"))
                 .ok(),
@@ -89,6 +97,8 @@ impl State {
             hops: NextHops::new(),
             held: BTreeMap::new(),
             seen: Seen::default(),
+            rising: Rising::default(),
+            drains_ended: VecDeque::new(),
             interface_problems: BTreeMap::new(),
             publish_problem: None,
             counters: None,

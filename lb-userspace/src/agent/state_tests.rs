@@ -21,6 +21,7 @@ fn options() -> Options {
         pin_dir: nowhere,
         quiet_period: Duration::ZERO,
         udp_idle: Duration::ZERO,
+        closed_idle: Duration::from_secs(30),
         packet_log: 0,
     }
 }
@@ -58,7 +59,8 @@ fn egress() -> NextHop {
 
 fn snapshot(state: &State) -> crate::table::snapshot::Snapshot {
     let State { desired, assignments, liveness, known_until, hops, held, .. } = state;
-    merge(Inputs { desired, assignments, liveness, known_until: *known_until, hops, held })
+    let rising = &BTreeMap::new();
+    merge(Inputs { desired, assignments, liveness, known_until: *known_until, hops, held, rising })
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! The state as its readers see it.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 
 use lb_common::{abi::ABI_VERSION, stats::Counter};
 
 use super::State;
 use crate::{
     api::view::{
-        AgentView, BackendList, BackendStats, BackendView, HealthList, HealthState, HealthView,
+        AgentView, BackendList, BackendStats, BackendView, EventStats, HealthList, HealthState, HealthView,
         InterfaceView, NextHopView, ReasonStats, SCHEMA_VERSION, ServiceDetail, ServiceList, ServiceStats,
         ServiceView, Stats, Status,
     },
@@ -16,7 +16,7 @@ use crate::{
     health::schedule,
     net::NextHop,
     observe::Counters,
-    table::assignments::target_of,
+    table::{assignments::target_of, merge},
 };
 
 impl State {
@@ -120,6 +120,10 @@ impl State {
             mode: service.mode,
             table_size: service.table_size,
             encap_source: service.encap_source.map(|prefix| prefix.to_string()),
+            algorithm: service.algorithm,
+            source_prefix: merge::source_prefix(service),
+            quic: service.quic,
+            slow_start_ms: u64::try_from(service.slow_start.as_millis()).unwrap_or(u64::MAX),
             check: service.check.clone(),
             down_within_ms: down_within_ms(&service.check),
             backends_total: u32::try_from(service.backends.len()).unwrap_or(u32::MAX),
@@ -180,12 +184,14 @@ impl State {
             address,
             id: backend.id,
             weight: backend.weight,
+            effective_weight: merge::weight(service, backend, &self.rising.elapsed(Instant::now())),
             admin: backend.admin,
             health: self.health_state(service, address),
             next_hop,
             slots,
             share_ppm: u32::try_from(u64::from(slots) * 1_000_000 / u64::from(service.table_size))
                 .unwrap_or(0),
+            tracked_flows: self.flows(backend.id),
             packets,
             bytes,
         }
@@ -238,7 +244,8 @@ impl State {
             self.desired.services.iter().filter(|(name, _)| service.is_none_or(|only| only == *name));
         let services = services.map(|(name, service)| self.service_stats(name, service)).collect();
         let reasons = if service.is_none() { self.reasons() } else { Vec::new() };
-        Ok(Stats { schema_version: SCHEMA_VERSION, services, reasons })
+        let events = if service.is_none() { self.events() } else { Vec::new() };
+        Ok(Stats { schema_version: SCHEMA_VERSION, services, reasons, events })
     }
 
     fn service_stats(&self, name: &str, service: &Service) -> ServiceStats {
@@ -261,6 +268,15 @@ impl State {
     fn reasons(&self) -> Vec<ReasonStats> {
         let counters = self.counters.as_ref().map(|counters| counters.reasons()).unwrap_or_default();
         counters.into_iter().map(ReasonStats::from).collect()
+    }
+
+    fn events(&self) -> Vec<EventStats> {
+        let counters = self.counters.as_ref().map(|counters| counters.events()).unwrap_or_default();
+        let view = |(event, count): (lb_common::event::Event, u64)| EventStats {
+            event: event.name().to_owned(),
+            count,
+        };
+        counters.into_iter().map(view).collect()
     }
 
     fn forwarded(&self, backend: u32) -> Counter {

@@ -47,6 +47,14 @@ impl Client {
         self.ask(Method::POST, "/v1/commands", Some(command)).await
     }
 
+    /// Asks what a command would touch.
+    ///
+    /// # Errors
+    /// The agent's own, those of reaching it, and those that the command would have.
+    pub async fn preview(&self, command: &Command) -> Result<super::view::Preview, Error> {
+        self.ask(Method::POST, "/v1/preview", Some(command)).await
+    }
+
     async fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -57,7 +65,7 @@ impl Client {
         tokio::time::timeout(timeout, self.exchange(method, path, body)).await.unwrap_or_else(|_| {
             Err(Error::new(
                 Kind::Timeout,
-                format!("the agent did not answer within {timeout:?}; see its log, or give --timeout"),
+                format!("the agent did not answer within {timeout:?}; see its log, or give --agent-timeout"),
             ))
         })
     }

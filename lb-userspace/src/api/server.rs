@@ -29,6 +29,8 @@ use crate::{
 pub fn router(handle: Handle) -> Router {
     Router::new()
         .route("/v1/commands", post(command))
+        .route("/v1/preview", post(preview))
+        .route("/v1/drains", get(drains))
         .route("/v1/status", get(status))
         .route("/v1/services", get(services))
         .route("/v1/services/{name}", get(service))
@@ -71,6 +73,18 @@ async fn command(
 ) -> Answer<view::Outcome> {
     let Json(command) = body.map_err(|error| Error::invalid(format!("request: {}", error.body_text())))?;
     Ok(Json(handle.command(command).await?))
+}
+
+async fn preview(
+    State(handle): State<Handle>,
+    body: Result<Json<Command>, JsonRejection>,
+) -> Answer<view::Preview> {
+    let Json(command) = body.map_err(|error| Error::invalid(format!("request: {}", error.body_text())))?;
+    Ok(Json(handle.preview(command).await?))
+}
+
+async fn drains(State(handle): State<Handle>, Query(filter): Query<Filter>) -> Answer<view::DrainList> {
+    Ok(Json(handle.read(move |state| Ok(state.drains(filter.service.as_deref()))).await?))
 }
 
 async fn status(State(handle): State<Handle>) -> Answer<view::Status> {

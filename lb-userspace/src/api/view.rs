@@ -1,11 +1,15 @@
 //! What the agent answers, and what `-o json` prints. Fields are only ever added.
 
+mod changes;
+
 use std::net::IpAddr;
 
 use lb_common::{stats::Counter, verdict::Reason};
 use serde::{Deserialize, Serialize};
 
-use crate::desired::model::{Admin, AttachMode, Check, Mode, Vip};
+pub use changes::{DrainList, DrainState, DrainView, Preview, PreviewService};
+
+use crate::desired::model::{Admin, Algorithm, AttachMode, Check, Mode, Vip};
 
 /// Version of these shapes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -101,6 +105,14 @@ pub struct ServiceView {
     pub table_size: u32,
     /// Prefix of outer source addresses; none: the egress interface's own.
     pub encap_source: Option<String>,
+    /// How a connection's backend is chosen.
+    pub algorithm: Algorithm,
+    /// Leading bits of the client's address that `source_hash` looks at; none for other algorithms.
+    pub source_prefix: Option<u8>,
+    /// Whether its UDP is QUIC.
+    pub quic: bool,
+    /// Time in which a backend rises to its weight, milliseconds; 0: at once.
+    pub slow_start_ms: u64,
     /// Health check.
     pub check: Check,
     /// A backend that fails is out within this time; none: not checked.
@@ -129,6 +141,8 @@ pub struct SlotsView {
     pub settled: u32,
     /// Flows in the flow table.
     pub tracked_flows: u64,
+    /// Seconds until the last moving slot may come to rest; none if none moves.
+    pub quiet_left_s: Option<u32>,
 }
 
 /// Answer of `lb service list`.
@@ -171,6 +185,8 @@ pub struct BackendView {
     pub id: u32,
     /// Weight.
     pub weight: u32,
+    /// Weight that it has now: 0 while it is drained or out, less than its own in a slow start.
+    pub effective_weight: u32,
     /// What the operator said of it.
     pub admin: Admin,
     /// What the health check said.
@@ -181,6 +197,8 @@ pub struct BackendView {
     pub slots: u32,
     /// The same as parts per million of the table.
     pub share_ppm: u32,
+    /// Flows in the flow table that are its own. Of a service at rest they are few: only exceptions are tracked.
+    pub tracked_flows: u64,
     /// Packets forwarded.
     pub packets: u64,
     /// Bytes forwarded.
@@ -264,6 +282,8 @@ pub struct Stats {
     pub services: Vec<ServiceStats>,
     /// What was not forwarded, by reason; only without a service.
     pub reasons: Vec<ReasonStats>,
+    /// What happened to packets on their way, by event; only without a service.
+    pub events: Vec<EventStats>,
 }
 
 /// Counters of a service.
@@ -308,4 +328,13 @@ impl From<(Reason, Counter)> for ReasonStats {
         let action = if reason.is_drop() { "drop" } else { "pass" }.to_owned();
         Self { reason: reason.name().to_owned(), action, packets, bytes }
     }
+}
+
+/// Counter of something that happened to packets that were forwarded nevertheless.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventStats {
+    /// Stable name.
+    pub event: String,
+    /// How often.
+    pub count: u64,
 }

@@ -4,13 +4,13 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::parse::{encap_source, milliseconds, status_range, weight};
 use crate::{
     config,
     desired::{
         command::{CheckName, DEFAULT_WEIGHT, EncapSource},
-        model::{AttachMode, Mode, Vip},
+        model::{Algorithm, AttachMode, Mode, Vip},
     },
-    error::Error,
 };
 
 /// Layer-4 load balancer in the kernel's XDP hook.
@@ -49,7 +49,7 @@ pub struct Global {
     pub verbose: u8,
     /// How long to wait for the agent
     #[arg(long, global = true, default_value = "15s", value_parser = humantime::parse_duration, value_name = "TIME")]
-    pub timeout: Duration,
+    pub agent_timeout: Duration,
 }
 
 /// How results are written.
@@ -125,6 +125,9 @@ pub struct AgentArguments {
     /// How long a UDP flow without packets is remembered while its share of a table moves
     #[arg(long, default_value = "60s", value_parser = humantime::parse_duration, value_name = "TIME")]
     pub udp_idle: Duration,
+    /// How long a TCP connection without packets is remembered after one side has closed it
+    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub closed_idle: Duration,
     /// How much the packet path logs, for debugging; 0 is off and costs nothing
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=5), value_name = "LEVEL")]
     pub packet_log: u8,
@@ -143,6 +146,9 @@ pub enum ServiceVerb {
         /// Everything else
         #[command(flatten)]
         settings: Box<SettingArguments>,
+        /// Whether to do it
+        #[command(flatten)]
+        dry: DryRun,
     },
     /// Change settings of a service
     Set {
@@ -154,11 +160,17 @@ pub enum ServiceVerb {
         /// Everything else
         #[command(flatten)]
         settings: Box<SettingArguments>,
+        /// Whether to do it
+        #[command(flatten)]
+        dry: DryRun,
     },
     /// Remove a service and its backends
     Del {
         /// Name
         name: String,
+        /// Whether to do it
+        #[command(flatten)]
+        dry: DryRun,
     },
     /// List services
     List,
@@ -167,6 +179,14 @@ pub enum ServiceVerb {
         /// Name
         name: String,
     },
+}
+
+/// Whether a change is made or only shown.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct DryRun {
+    /// Change nothing; show how many slots would move and which tracked flows that touches
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Settings of a service.
@@ -178,6 +198,21 @@ pub struct SettingArguments {
     /// Slots: 1021, 8191, 65537 (default) or 524287
     #[arg(long, value_name = "SLOTS")]
     pub table_size: Option<u32>,
+    /// How a connection's backend is chosen; can't change while there are backends
+    #[arg(long, value_enum)]
+    pub algorithm: Option<Algorithm>,
+    /// Bits of an IPv4 client's address that source-hash looks at (default 32)
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(0..=32), allow_negative_numbers = true)]
+    pub source_prefix4: Option<u8>,
+    /// Bits of an IPv6 client's address that source-hash looks at (default 64)
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(0..=128), allow_negative_numbers = true)]
+    pub source_prefix6: Option<u8>,
+    /// The UDP of this service is QUIC: new connections follow the table at once while it changes
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub quic: Option<bool>,
+    /// Time in which a backend that becomes healthy or ready rises to its weight, in ten steps; 0s: at once (default)
+    #[arg(long, value_parser = milliseconds, value_name = "TIME")]
+    pub slow_start: Option<u64>,
     /// Vary the outer source address of ipip over a prefix; `interface` for the interface's own
     #[arg(long, value_parser = encap_source, value_name = "PREFIX")]
     pub encap_source: Option<EncapSource>,
@@ -221,9 +256,19 @@ pub enum BackendVerb {
         /// Share relative to the other backends, 0 to 65535
         #[arg(long, default_value_t = DEFAULT_WEIGHT, value_parser = weight(), allow_negative_numbers = true)]
         weight: u32,
+        /// Whether to do it
+        #[command(flatten)]
+        dry: DryRun,
     },
     /// Remove backends at once; drain them first to keep their connections
-    Del(BackendArguments),
+    Del {
+        /// Service and backends
+        #[command(flatten)]
+        target: BackendArguments,
+        /// Whether to do it
+        #[command(flatten)]
+        dry: DryRun,
+    },
     /// Change the weight of backends
     Set {
         /// Service and backends
@@ -232,6 +277,9 @@ pub enum BackendVerb {
         /// Share relative to the other backends, 0 to 65535
         #[arg(long, value_parser = weight(), allow_negative_numbers = true)]
         weight: u32,
+        /// Whether to do it
+        #[command(flatten)]
+        dry: DryRun,
     },
     /// List backends with weight, health, next hop and share
     List {
@@ -239,9 +287,51 @@ pub enum BackendVerb {
         service: Option<String>,
     },
     /// Give backends no new connections; those they have stay
-    Drain(BackendArguments),
-    /// Give drained backends connections again
-    Ready(BackendArguments),
+    ///
+    /// How many they have is known when the service's quiet period is over: a connection that is silent shows itself
+    /// with its next packet. The agent finishes the drain, with or without this command and through restarts.
+    Drain {
+        /// Service and backends
+        #[command(flatten)]
+        target: BackendArguments,
+        /// Wait for connections no longer than this
+        #[arg(long, value_parser = milliseconds, value_name = "TIME")]
+        timeout: Option<u64>,
+        /// Show what is left until all connections are gone; ends with 8 if the time is over before
+        #[arg(long)]
+        wait: bool,
+        /// What follows when the connections are gone, or the time is over
+        #[arg(long, value_enum)]
+        then: Option<Then>,
+        /// Whether to do it
+        #[command(flatten)]
+        dry: DryRun,
+    },
+    /// Take backends out of this service at once, like a failed check; their connections break
+    Maint {
+        /// Service and backends
+        #[command(flatten)]
+        target: BackendArguments,
+        /// Whether to do it
+        #[command(flatten)]
+        dry: DryRun,
+    },
+    /// End drain and maint: backends get connections again
+    Ready {
+        /// Service and backends
+        #[command(flatten)]
+        target: BackendArguments,
+        /// Whether to do it
+        #[command(flatten)]
+        dry: DryRun,
+    },
+}
+
+/// What follows a drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Then {
+    /// The backends are removed from the service
+    Remove,
 }
 
 /// Backends of a service.
@@ -287,28 +377,4 @@ pub enum DecapVerb {
     },
     /// List where packets are unpacked
     List,
-}
-
-fn weight() -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(0..=65_535)
-}
-
-fn milliseconds(text: &str) -> Result<u64, String> {
-    let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write 500ms or 2s"))?;
-    u64::try_from(duration.as_millis()).map_err(|_| "too long".to_owned())
-}
-
-fn encap_source(text: &str) -> Result<EncapSource, Error> {
-    Ok(match text {
-        "interface" => EncapSource::Interface,
-        prefix => EncapSource::Prefix(prefix.parse()?),
-    })
-}
-
-fn status_range(text: &str) -> Result<(u16, u16), String> {
-    let (low, high) = text.split_once('-').unwrap_or((text, text));
-    match (low.parse(), high.parse()) {
-        (Ok(low), Ok(high)) => Ok((low, high)),
-        _ => Err("write a status as 200, or a range as 200-399".to_owned()),
-    }
 }

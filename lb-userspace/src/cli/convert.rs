@@ -1,9 +1,14 @@
 //! From arguments to commands.
 
-use super::args::{BackendArguments, BackendVerb, ServiceVerb, SettingArguments};
-use crate::desired::{
-    command::{CheckSettings, Command, Settings},
-    model::{Admin, Vip},
+use std::time::SystemTime;
+
+use super::args::{BackendArguments, BackendVerb, DryRun, ServiceVerb, SettingArguments, Then};
+use crate::{
+    desired::{
+        command::{CheckSettings, Command, Settings},
+        model::{Admin, Drain, Vip},
+    },
+    health::unix_ms,
 };
 
 /// Settings with the address, which `add` needs and `set` may have.
@@ -13,6 +18,11 @@ fn settings(arguments: SettingArguments, vip: Option<Vip>) -> Box<Settings> {
         mode: arguments.mode,
         table_size: arguments.table_size,
         encap_source: arguments.encap_source,
+        algorithm: arguments.algorithm,
+        source_prefix4: arguments.source_prefix4,
+        source_prefix6: arguments.source_prefix6,
+        quic: arguments.quic,
+        slow_start_ms: arguments.slow_start,
         check: CheckSettings {
             kind: arguments.check,
             port: arguments.check_port,
@@ -27,49 +37,65 @@ fn settings(arguments: SettingArguments, vip: Option<Vip>) -> Box<Settings> {
     })
 }
 
-/// What a service command asks of the agent.
+/// What a command about services or backends asks of the agent.
 pub(super) enum Ask {
     /// A change.
     Change(Command),
-    /// The list.
-    List,
+    /// What a change would touch.
+    Preview(Command),
+    /// A drain, and then to wait for its end.
+    Drain(Command),
+    /// The list; of backends: those of one service.
+    List(Option<String>),
     /// One of them.
     Show(String),
 }
 
 /// A service command.
 pub(super) fn service(verb: ServiceVerb) -> Ask {
-    Ask::Change(match verb {
-        ServiceVerb::Add { name, vip, settings: arguments } => {
-            Command::ServiceAdd { name, settings: settings(*arguments, Some(vip)) }
+    match verb {
+        ServiceVerb::Add { name, vip, settings: arguments, dry } => {
+            change(Command::ServiceAdd { name, settings: settings(*arguments, Some(vip)) }, dry)
         }
-        ServiceVerb::Set { name, vip, settings: arguments } => {
-            Command::ServiceSet { name, settings: settings(*arguments, vip) }
+        ServiceVerb::Set { name, vip, settings: arguments, dry } => {
+            change(Command::ServiceSet { name, settings: settings(*arguments, vip) }, dry)
         }
-        ServiceVerb::Del { name } => Command::ServiceDel { name },
-        ServiceVerb::List => return Ask::List,
-        ServiceVerb::Show { name } => return Ask::Show(name),
-    })
+        ServiceVerb::Del { name, dry } => change(Command::ServiceDel { name }, dry),
+        ServiceVerb::List => Ask::List(None),
+        ServiceVerb::Show { name } => Ask::Show(name),
+    }
 }
 
-/// A backend command; the service to list if it changes nothing.
-pub(super) fn backend(verb: BackendVerb) -> Result<Command, Option<String>> {
-    let admin = |BackendArguments { service, addresses }, admin| {
-        let addresses = addresses.into_iter().collect();
-        Command::BackendAdmin { service, addresses, admin }
-    };
-    Ok(match verb {
-        BackendVerb::Add { target: BackendArguments { service, addresses }, weight } => {
-            Command::BackendAdd { service, addresses: addresses.into_iter().collect(), weight }
+/// A backend command.
+pub(super) fn backend(verb: BackendVerb) -> Ask {
+    match verb {
+        BackendVerb::Add { target: BackendArguments { service, addresses }, weight, dry } => {
+            change(Command::BackendAdd { service, addresses: addresses.into_iter().collect(), weight }, dry)
         }
-        BackendVerb::Set { target: BackendArguments { service, addresses }, weight } => {
-            Command::BackendSet { service, addresses: addresses.into_iter().collect(), weight }
+        BackendVerb::Set { target: BackendArguments { service, addresses }, weight, dry } => {
+            change(Command::BackendSet { service, addresses: addresses.into_iter().collect(), weight }, dry)
         }
-        BackendVerb::Del(BackendArguments { service, addresses }) => {
-            Command::BackendDel { service, addresses: addresses.into_iter().collect() }
+        BackendVerb::Del { target: BackendArguments { service, addresses }, dry } => {
+            change(Command::BackendDel { service, addresses: addresses.into_iter().collect() }, dry)
         }
-        BackendVerb::Drain(target) => admin(target, Admin::Drain),
-        BackendVerb::Ready(target) => admin(target, Admin::Ready),
-        BackendVerb::List { service } => return Err(service),
-    })
+        BackendVerb::Drain { target, timeout, wait, then, dry } => {
+            // The agent is on the same host and has the same clock.
+            let deadline_unix_ms = timeout.map(|timeout| unix_ms(SystemTime::now()).saturating_add(timeout));
+            let drain = Drain { deadline_unix_ms, remove: then == Some(Then::Remove) };
+            let command = admin(target, Admin::Drain, Some(drain));
+            if wait && !dry.dry_run { Ask::Drain(command) } else { change(command, dry) }
+        }
+        BackendVerb::Maint { target, dry } => change(admin(target, Admin::Maint, None), dry),
+        BackendVerb::Ready { target, dry } => change(admin(target, Admin::Ready, None), dry),
+        BackendVerb::List { service } => Ask::List(service),
+    }
+}
+
+fn change(command: Command, DryRun { dry_run }: DryRun) -> Ask {
+    if dry_run { Ask::Preview(command) } else { Ask::Change(command) }
+}
+
+fn admin(target: BackendArguments, admin: Admin, drain: Option<Drain>) -> Command {
+    let BackendArguments { service, addresses } = target;
+    Command::BackendAdmin { service, addresses: addresses.into_iter().collect(), admin, drain }
 }

@@ -1,11 +1,13 @@
 //! The command line: what users type, and what they see.
 
 pub mod args;
+mod parse;
 mod convert;
 mod run;
 mod start;
 mod offline;
 mod decap;
+mod drain;
 mod print;
 mod table;
 

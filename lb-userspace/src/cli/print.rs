@@ -5,16 +5,22 @@ use std::io::{ErrorKind, Write};
 use super::table;
 use crate::{
     api::view::{
-        BackendList, BackendView, HealthList, HealthState, NextHopView, Outcome, ServiceDetail, ServiceList,
-        ServiceView, Stats, Status,
+        BackendList, BackendView, HealthList, HealthState, NextHopView, Outcome, Preview, ServiceDetail,
+        ServiceList, ServiceView, SlotsView, Stats, Status,
     },
-    desired::model::{Admin, Check, CheckKind, Mode},
+    desired::model::{Admin, Algorithm, Check, CheckKind, Mode},
     error::Error,
 };
 
 /// Writes a line to standard output. A reader that has closed its end is no failure.
 pub(super) fn line(text: &str) -> Result<(), Error> {
-    match writeln!(std::io::stdout(), "{text}") {
+    self::text(&format!("{text}\n"))
+}
+
+/// Writes text to standard output, without ending the line.
+pub(super) fn text(text: &str) -> Result<(), Error> {
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(Error::failed(format!("write to standard output: {error}")))
         }
@@ -40,6 +46,26 @@ pub(super) fn outcome(outcome: &Outcome) -> Result<(), Error> {
     }
     outcome.notes.iter().try_for_each(|note| line(note))?;
     outcome.problems.iter().try_for_each(|problem| line(&format!("problem: {problem}")))
+}
+
+/// What a command would touch.
+pub(super) fn preview(preview: &Preview) -> Result<(), Error> {
+    if !preview.would_change {
+        return line("nothing would change");
+    }
+    if preview.services.is_empty() {
+        return line("no slot would move; nothing was changed");
+    }
+    for service in &preview.services {
+        let (moving, size) = (service.slots_moving, service.table_size);
+        let share = f64::from(moving) * 100.0 / f64::from(size);
+        line(&format!(
+            "{}: {moving} of {size} slots would move ({share:.2}%); {} tracked flows in them stay with their backend; \
+             {} tracked flows would break",
+            service.name, service.tracked_flows, service.flows_broken
+        ))?;
+    }
+    line("nothing was changed")
 }
 
 /// `lb status`.
@@ -112,16 +138,20 @@ pub(super) fn service(detail: &ServiceDetail) -> Result<(), Error> {
         ("service", service.name.clone()),
         ("address", service.vip.to_string()),
         ("mode", mode(service.mode).to_owned()),
+        ("algorithm", algorithm(service)),
         ("check", check(&service.check)),
         ("down within", service.down_within_ms.map_or("not checked".to_owned(), time)),
         ("table", format!("{} slots", service.table_size)),
     ];
+    if service.slow_start_ms > 0 {
+        let slow_start = std::time::Duration::from_millis(service.slow_start_ms);
+        facts.push(("slow start", humantime::format_duration(slow_start).to_string()));
+    }
     if let Some(source) = &service.encap_source {
         facts.push(("encap source", source.clone()));
     }
     if let Some(slots) = &service.slots {
-        let text = format!("{} steady, {} moving, {} settled", slots.steady, slots.moving, slots.settled);
-        facts.extend([("slots", text), ("tracked flows", slots.tracked_flows.to_string())]);
+        facts.extend([("slots", slot_states(slots)), ("tracked flows", slots.tracked_flows.to_string())]);
     }
     facts.push(("forwarded", format!("{} packets, {}", service.packets, bytes(service.bytes))));
     for (name, text) in facts {
@@ -144,10 +174,11 @@ fn backend_rows(backends: &[BackendView], with_service: bool) -> Result<(), Erro
         let share = f64::from(backend.share_ppm) / 10_000.0;
         let cells = [
             backend.address.to_string(),
-            backend.weight.to_string(),
-            if backend.admin == Admin::Drain { "drain" } else { "ready" }.to_owned(),
+            weight(backend),
+            admin(backend.admin).to_owned(),
             health_word(backend.health).to_owned(),
             format!("{share:.2}%"),
+            backend.tracked_flows.to_string(),
             backend.packets.to_string(),
             bytes(backend.bytes),
             next_hop(backend),
@@ -156,8 +187,10 @@ fn backend_rows(backends: &[BackendView], with_service: bool) -> Result<(), Erro
         service.into_iter().chain(cells).collect()
     };
     let cells: Vec<Vec<String>> = backends.iter().map(row).collect();
-    let headings =
-        ["SERVICE", "BACKEND", " WEIGHT", "ADMIN", "HEALTH", " SHARE", " PACKETS", " BYTES", "NEXT HOP"];
+    let headings = [
+        "SERVICE", "BACKEND", " WEIGHT", "ADMIN", "HEALTH", " SHARE", " TRACKED", " PACKETS", " BYTES",
+        "NEXT HOP",
+    ];
     rows(if with_service { &headings } else { &headings[1..] }, &cells)
 }
 
@@ -214,11 +247,56 @@ pub(super) fn stats(stats: &Stats) -> Result<(), Error> {
             vec![reason.reason.clone(), action.to_owned(), reason.packets.to_string(), bytes(reason.bytes)]
         })
         .collect();
-    if others.is_empty() {
-        return Ok(());
+    if !others.is_empty() {
+        line("")?;
+        rows(&["NOT FORWARDED", "ACTION", " PACKETS", " BYTES"], &others)?;
     }
-    line("")?;
-    rows(&["NOT FORWARDED", "ACTION", " PACKETS", " BYTES"], &others)
+    let events = stats.events.iter().filter(|event| event.count > 0);
+    let events: Vec<_> = events.map(|event| vec![event.event.clone(), event.count.to_string()]).collect();
+    if !events.is_empty() {
+        line("")?;
+        rows(&["EVENT", " COUNT"], &events)?;
+    }
+    Ok(())
+}
+
+fn algorithm(service: &ServiceView) -> String {
+    let name = match service.algorithm {
+        Algorithm::Maglev => "maglev".to_owned(),
+        Algorithm::SourceHash => match service.source_prefix {
+            Some(bits) => format!("source-hash, first {bits} bits of the client's address"),
+            None => "source-hash".to_owned(),
+        },
+        Algorithm::RoundRobin => "round-robin, tracks each flow".to_owned(),
+        Algorithm::LeastConnections => "least-connections, tracks each flow".to_owned(),
+    };
+    if service.quic { format!("{name}, QUIC") } else { name }
+}
+
+fn slot_states(slots: &SlotsView) -> String {
+    let text = format!("{} steady, {} moving, {} settled", slots.steady, slots.moving, slots.settled);
+    match slots.quiet_left_s {
+        Some(seconds) => format!("{text}; quiet period for another {seconds}s"),
+        None => text,
+    }
+}
+
+/// The weight, and in a slow start how much of it.
+fn weight(backend: &BackendView) -> String {
+    match backend.admin {
+        Admin::Ready if backend.effective_weight != backend.weight => {
+            format!("{}/{}", backend.effective_weight, backend.weight)
+        }
+        _ => backend.weight.to_string(),
+    }
+}
+
+fn admin(admin: Admin) -> &'static str {
+    match admin {
+        Admin::Ready => "ready",
+        Admin::Drain => "drain",
+        Admin::Maint => "maint",
+    }
 }
 
 fn mode(mode: Mode) -> &'static str {

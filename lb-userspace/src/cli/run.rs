@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 use super::{
     args::{AgentArguments, Arguments, Global, HealthVerb, Output, Verb},
     convert::{self, Ask},
-    decap, offline, print, start,
+    decap, drain, offline, print, start,
 };
 use crate::{
     agent,
@@ -24,7 +24,7 @@ use crate::{
 /// Runs a command.
 pub(super) fn run(arguments: Arguments) -> Result<(), Error> {
     let Arguments { global, command } = arguments;
-    let caller = Caller { client: Client::new(&global.socket, global.timeout), global };
+    let caller = Caller { client: Client::new(&global.socket, global.agent_timeout), global };
     match command {
         Verb::Agent(options) => run_agent(&caller.global, &options),
         Verb::Attach { interfaces, mode } => {
@@ -33,13 +33,13 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Error> {
         Verb::Detach { interfaces, all } => caller.detach((!all).then(|| interfaces.into_iter().collect())),
         Verb::Status => caller.show_or("/v1/status", || offline::status(&caller.global), print::status),
         Verb::Service(verb) => match convert::service(verb) {
-            Ask::Change(command) => caller.change(&command),
-            Ask::List => caller.show("/v1/services", print::services),
+            Ask::List(_) => caller.show("/v1/services", print::services),
             Ask::Show(name) => caller.show(&format!("/v1/services/{}", encode(&name)), print::service),
+            other => caller.ask(other),
         },
         Verb::Backend(verb) => match convert::backend(verb) {
-            Ok(command) => caller.change(&command),
-            Err(service) => caller.show(&filtered("/v1/backends", service.as_deref()), print::backends),
+            Ask::List(service) => caller.show(&filtered("/v1/backends", service.as_deref()), print::backends),
+            other => caller.ask(other),
         },
         Verb::Health(HealthVerb::List { service }) => {
             caller.show(&filtered("/v1/health", service.as_deref()), print::health)
@@ -92,6 +92,41 @@ impl Caller {
             if runtime.block_on(self.client.get("/v1/status")).is_ok_and(|status| unused(&status)) {
                 started.take_back(&self.global);
             }
+        })
+    }
+
+    /// A change, what it would touch, or a change that is waited for.
+    fn ask(&self, ask: Ask) -> Result<(), Error> {
+        match ask {
+            Ask::Change(command) => self.change(&command),
+            Ask::Preview(command) => {
+                let preview = runtime()?.block_on(self.client.preview(&command))?;
+                emit(&self.global, &preview, print::preview)
+            }
+            Ask::Drain(command) => self.drain(&command),
+            Ask::List(_) | Ask::Show(_) => Err(Error::failed("not a change")),
+        }
+    }
+
+    /// Drains, and shows what is left until nothing is.
+    fn drain(&self, command: &Command) -> Result<(), Error> {
+        let Command::BackendAdmin { service, addresses, drain, .. } = command else {
+            return Err(Error::failed("not a drain"));
+        };
+        let drain = drain.unwrap_or_default();
+        let waiting = drain::Waiting {
+            global: &self.global,
+            client: &self.client,
+            path: filtered("/v1/drains", Some(service)),
+            backends_path: filtered("/v1/backends", Some(service)),
+            service: service.clone(),
+            addresses: addresses.clone(),
+            deadline_unix_ms: drain.deadline_unix_ms,
+            then_remove: drain.remove,
+        };
+        runtime()?.block_on(async {
+            self.client.command(command).await?;
+            waiting.run().await
         })
     }
 
@@ -180,6 +215,7 @@ fn run_agent(global: &Global, arguments: &AgentArguments) -> Result<(), Error> {
         pin_dir: global.pin_dir.clone(),
         quiet_period: arguments.quiet_period,
         udp_idle: arguments.udp_idle,
+        closed_idle: arguments.closed_idle,
         packet_log: arguments.packet_log,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

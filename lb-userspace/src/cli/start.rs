@@ -230,10 +230,13 @@ fn wait_for_socket(
             return Ok(());
         }
         still_runs()?;
-        if begun.elapsed() >= global.timeout {
+        if begun.elapsed() >= global.agent_timeout {
             return Err(Error::new(
                 Kind::Timeout,
-                format!("the agent was started but does not answer after {:?}; see {log}", global.timeout),
+                format!(
+                    "the agent was started but does not answer after {:?}; see {log}",
+                    global.agent_timeout
+                ),
             ));
         }
         std::thread::sleep(POLL);

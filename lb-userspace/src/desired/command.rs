@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{Admin, AttachMode, Mode, Prefix, Vip};
+use super::model::{Admin, Algorithm, AttachMode, Drain, Mode, Prefix, Vip};
 
 /// A change of the desired state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +59,7 @@ pub enum Command {
         /// New weight of each.
         weight: u32,
     },
-    /// Drain backends or make them ready.
+    /// Drain backends, take them out, or make them ready.
     BackendAdmin {
         /// Name of the service.
         service: String,
@@ -67,6 +67,9 @@ pub enum Command {
         addresses: BTreeSet<IpAddr>,
         /// New state of each.
         admin: Admin,
+        /// How a drain ends; none: when somebody says so.
+        #[serde(default)]
+        drain: Option<Drain>,
     },
     /// Remove backends from a service.
     BackendDel {
@@ -89,6 +92,16 @@ pub struct Settings {
     pub table_size: Option<u32>,
     /// Outer source addresses.
     pub encap_source: Option<EncapSource>,
+    /// How a connection's backend is chosen.
+    pub algorithm: Option<Algorithm>,
+    /// Leading bits of an IPv4 client's address that source-hash looks at.
+    pub source_prefix4: Option<u8>,
+    /// The same of an IPv6 client's.
+    pub source_prefix6: Option<u8>,
+    /// Whether the service's UDP is QUIC.
+    pub quic: Option<bool>,
+    /// Time in which a backend that becomes healthy rises to its weight, milliseconds. 0: at once.
+    pub slow_start_ms: Option<u64>,
     /// Health check.
     pub check: CheckSettings,
 }

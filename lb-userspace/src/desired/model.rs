@@ -54,8 +54,35 @@ pub struct Service {
     pub check: Check,
     /// Outer source addresses of `ipip` are taken from this prefix, varied by flow. None: the egress interface's own.
     pub encap_source: Option<Prefix>,
+    /// How a connection's backend is chosen.
+    #[serde(default)]
+    pub algorithm: Algorithm,
+    /// Leading bits of the client's address that [`Algorithm::SourceHash`] looks at. None: 32 of IPv4, 64 of IPv6.
+    #[serde(default)]
+    pub source_prefix: Option<u8>,
+    /// Whether the UDP of the service is QUIC, whose connections begin with an Initial packet.
+    #[serde(default)]
+    pub quic: bool,
+    /// Time in which a backend that becomes healthy rises to its weight. Zero: at once.
+    #[serde(default, with = "millis", rename = "slow_start_ms")]
+    pub slow_start: Duration,
     /// Backends by address.
     pub backends: BTreeMap<IpAddr, Backend>,
+}
+
+/// How a service chooses the backend of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Algorithm {
+    /// By a hash of both addresses and ports (default)
+    #[default]
+    Maglev,
+    /// By a hash of the client's address: a client stays with one backend
+    SourceHash,
+    /// In turn, in proportion to the weights; each flow is tracked
+    RoundRobin,
+    /// The less loaded of two random backends, by live connections per weight; each flow is tracked
+    LeastConnections,
 }
 
 /// Service address. Written `192.0.2.1:80/tcp`, `[2001:db8::1]:53/udp`; port 0 means any port.
@@ -111,6 +138,19 @@ pub struct Backend {
     pub weight: u32,
     /// What the operator said of it.
     pub admin: Admin,
+    /// How its drain ends. None unless it is drained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
+}
+
+/// How a drain ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drain {
+    /// When waiting for connections ends, milliseconds since 1970. None: never.
+    pub deadline_unix_ms: Option<u64>,
+    /// Whether the backend is removed then, and before when its last connection has ended.
+    pub remove: bool,
 }
 
 /// Administrative state of a backend.
@@ -122,6 +162,8 @@ pub enum Admin {
     Ready,
     /// Keeps its connections, gets no new ones.
     Drain,
+    /// Counts as down in this service, at once: keeps no connections either.
+    Maint,
 }
 
 /// Health check of a service's backends.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    time::Duration,
 };
 
 use lb_common::{maps::MAX_BACKENDS, service::MAX_SERVICES, slot};
@@ -10,7 +11,7 @@ use lb_common::{maps::MAX_BACKENDS, service::MAX_SERVICES, slot};
 use super::{
     check,
     command::{Command, EncapSource, Settings},
-    model::{Admin, Backend, Desired, Mode, SCHEMA_VERSION, Service, Vip},
+    model::{Admin, Algorithm, Backend, Desired, Drain, Mode, SCHEMA_VERSION, Service, Vip},
     validate,
 };
 use crate::error::Error;
@@ -74,8 +75,11 @@ pub fn apply(desired: &Desired, command: &Command) -> Result<Desired, Error> {
             validate::weight(*weight)?;
             backends_each(&mut next, service, addresses, |backend| backend.weight = *weight)?;
         }
-        Command::BackendAdmin { service, addresses, admin } => {
-            backends_each(&mut next, service, addresses, |backend| backend.admin = *admin)?;
+        Command::BackendAdmin { service, addresses, admin, drain } => {
+            let drain = drain_plan(*admin, *drain)?;
+            backends_each(&mut next, service, addresses, |backend| {
+                (backend.admin, backend.drain) = (*admin, drain);
+            })?;
         }
         Command::BackendDel { service, addresses } => backend_del(&mut next, service, addresses)?,
     }
@@ -128,6 +132,10 @@ fn service_add(desired: &mut Desired, name: &str, settings: &Settings) -> Result
         table_size: slot::SIZE_DEFAULT as u32,
         check: check::default_for(&vip),
         encap_source: None,
+        algorithm: Algorithm::default(),
+        source_prefix: None,
+        quic: false,
+        slow_start: Duration::ZERO,
         backends: BTreeMap::new(),
     };
     desired.last_service_id = id;
@@ -139,7 +147,25 @@ fn service_set(desired: &mut Desired, name: &str, settings: &Settings) -> Result
         return Err(Error::invalid("nothing to set; `lb service set --help` lists what can be"));
     }
     let service = desired.services.remove(name).ok_or_else(|| no_service(name))?;
-    change(desired, name, service, settings)
+    let former = service.clone();
+    change(desired, name, service, settings)?;
+    keeps_choice(name, &former, &desired.services[name])
+}
+
+/// Refuses what would have the connections that a service has choose their backend anew.
+fn keeps_choice(name: &str, former: &Service, service: &Service) -> Result<(), Error> {
+    let different = [
+        ("algorithm", former.algorithm != service.algorithm),
+        ("source prefix", former.source_prefix != service.source_prefix && former.vip == service.vip),
+        ("table size", former.table_size != service.table_size),
+    ];
+    match different.into_iter().find(|(_, different)| *different) {
+        Some((what, _)) if !former.backends.is_empty() => Err(Error::conflict(format!(
+            "service {name} has backends: with another {what} their connections would move; create another \
+             service, or remove the backends first"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Puts a service in the state, with some settings changed.
@@ -148,6 +174,9 @@ fn change(desired: &mut Desired, name: &str, mut service: Service, settings: &Se
         // A check on the service's own port follows it.
         if service.check.port == service.vip.port {
             service.check.port = vip.port;
+        }
+        if vip.address.is_ipv4() != service.vip.address.is_ipv4() {
+            service.source_prefix = None;
         }
         service.vip = vip;
     }
@@ -159,10 +188,45 @@ fn change(desired: &mut Desired, name: &str, mut service: Service, settings: &Se
         None => {}
     }
     service.check = check::changed(&service.check, &settings.check)?;
+    choose(&mut service, settings)?;
     no_such_vip(desired, name, service.vip)?;
     validate::service(name, &service)?;
     desired.services.insert(name.to_owned(), service);
     Ok(())
+}
+
+/// Settings of how a backend is chosen.
+fn choose(service: &mut Service, settings: &Settings) -> Result<(), Error> {
+    service.algorithm = settings.algorithm.unwrap_or(service.algorithm);
+    service.quic = settings.quic.unwrap_or(service.quic);
+    service.slow_start = settings.slow_start_ms.map_or(service.slow_start, Duration::from_millis);
+    let (own, other, option) = match service.vip.address {
+        IpAddr::V4(_) => (settings.source_prefix4, settings.source_prefix6, "--source-prefix4"),
+        IpAddr::V6(_) => (settings.source_prefix6, settings.source_prefix4, "--source-prefix6"),
+    };
+    if other.is_some() {
+        return Err(Error::invalid(format!(
+            "the clients of {} are of the other family; use {option}",
+            service.vip
+        )));
+    }
+    if service.algorithm != Algorithm::SourceHash {
+        if own.is_some() {
+            return Err(Error::invalid(format!("{option} is for --algorithm source-hash")));
+        }
+        service.source_prefix = None;
+    }
+    service.source_prefix = own.or(service.source_prefix);
+    Ok(())
+}
+
+/// The end of a drain, where one is begun.
+fn drain_plan(admin: Admin, drain: Option<Drain>) -> Result<Option<Drain>, Error> {
+    match (admin, drain) {
+        (Admin::Drain, drain) => Ok(Some(drain.unwrap_or_default())),
+        (_, None) => Ok(None),
+        (_, Some(_)) => Err(Error::invalid("only a drain has an end: leave out `drain`")),
+    }
 }
 
 fn no_such_vip(desired: &Desired, name: &str, vip: Vip) -> Result<(), Error> {
@@ -191,7 +255,7 @@ fn backend_add(
         last = next_id(last, MAX_BACKENDS, &used)
             .ok_or_else(|| Error::invalid(format!("no room for more than {} backends", MAX_BACKENDS - 1)))?;
         used.insert(last);
-        service.backends.insert(*address, Backend { id: last, weight, admin: Admin::Ready });
+        service.backends.insert(*address, Backend { id: last, weight, admin: Admin::Ready, drain: None });
     }
     validate::service(name, service)?;
     desired.last_backend_id = last;

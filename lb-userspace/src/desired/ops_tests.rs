@@ -93,7 +93,8 @@ fn unknown_names_are_not_found() {
         let (service, addresses) = (service.to_owned(), addresses.clone());
         refused(&state, &Command::BackendDel { service, addresses }, Kind::NotFound, "no ");
     }
-    let drain = Command::BackendAdmin { service: "web".to_owned(), addresses, admin: Admin::Drain };
+    let drain =
+        Command::BackendAdmin { service: "web".to_owned(), addresses, admin: Admin::Drain, drain: None };
     refused(&state, &drain, Kind::NotFound, "no backend 10.0.0.9");
     let detach = Command::Detach { interfaces: Some(BTreeSet::from(["eth9".to_owned()])) };
     refused(&state, &detach, Kind::NotFound, "eth9");
@@ -273,4 +274,83 @@ fn interfaces_are_attached_and_detached() {
     assert!(apply(&state, &Command::Detach { interfaces: None }).unwrap().interfaces.is_empty());
     let odd = Command::Attach { interfaces: BTreeSet::from(["../x".to_owned()]), mode: AttachMode::Auto };
     refused(&state, &odd, Kind::InvalidConfiguration, "name of an interface");
+}
+
+#[test]
+fn connections_do_not_choose_anew() {
+    type Case = (fn(&mut Settings), &'static str);
+    let cases: [Case; 3] = [
+        (|settings| settings.algorithm = Some(Algorithm::RoundRobin), "algorithm"),
+        (|settings| settings.table_size = Some(1021), "table size"),
+        (
+            |settings| {
+                settings.algorithm = Some(Algorithm::SourceHash);
+                settings.source_prefix4 = Some(24);
+            },
+            "algorithm",
+        ),
+    ];
+    let empty = after(&[add("web", "192.0.2.1:80/tcp")]);
+    for (change, part) in cases {
+        refused(&web(), &set("web", change), Kind::Conflict, part);
+        refused(&web(), &set("web", change), Kind::Conflict, "another service");
+        apply(&empty, &set("web", change)).unwrap();
+    }
+    let by_source = after(&[
+        add_with("x", "192.0.2.1:80/tcp", |settings| settings.algorithm = Some(Algorithm::SourceHash)),
+        backends_of("x", &["10.0.0.2"]),
+    ]);
+    let wider = set("x", |settings| settings.source_prefix4 = Some(24));
+    refused(&by_source, &wider, Kind::Conflict, "source prefix");
+    let same = set("web", |settings| settings.table_size = Some(65_537));
+    assert_eq!(apply(&web(), &same).unwrap(), web());
+}
+
+#[test]
+fn choices_that_contradict_themselves() {
+    type Case = (&'static str, fn(&mut Settings), &'static str);
+    let cases: [Case; 5] = [
+        ("192.0.2.1:80/tcp", |settings| settings.source_prefix4 = Some(24), "--algorithm source-hash"),
+        (
+            "192.0.2.1:80/tcp",
+            |settings| {
+                settings.algorithm = Some(Algorithm::SourceHash);
+                settings.source_prefix6 = Some(24);
+            },
+            "--source-prefix4",
+        ),
+        (
+            "192.0.2.1:80/tcp",
+            |settings| {
+                settings.algorithm = Some(Algorithm::SourceHash);
+                settings.source_prefix4 = Some(33);
+            },
+            "0 to 32",
+        ),
+        ("192.0.2.1:80/tcp", |settings| settings.quic = Some(true), "UDP"),
+        ("192.0.2.1:80/tcp", |settings| settings.slow_start_ms = Some(3_600_001), "exceeds 1h"),
+    ];
+    for (vip, change, part) in cases {
+        refused(&Desired::new(7), &add_with("x", vip, change), Kind::InvalidConfiguration, part);
+    }
+}
+
+#[test]
+fn a_drain_has_an_end_and_nothing_else_has() {
+    let admin = |admin, drain| Command::BackendAdmin {
+        service: "web".to_owned(),
+        addresses: addresses(&["10.0.0.2"]),
+        admin,
+        drain,
+    };
+    let end = Drain { deadline_unix_ms: Some(7), remove: true };
+    let of = |state: &Desired| state.services["web"].backends[&"10.0.0.2".parse::<IpAddr>().unwrap()].clone();
+    let drained = apply(&web(), &admin(Admin::Drain, Some(end))).unwrap();
+    assert_eq!((of(&drained).admin, of(&drained).drain), (Admin::Drain, Some(end)));
+    validate(&drained).unwrap();
+    let ready = apply(&drained, &admin(Admin::Ready, None)).unwrap();
+    assert_eq!(ready, web());
+    let maint = apply(&drained, &admin(Admin::Maint, None)).unwrap();
+    assert_eq!((of(&maint).admin, of(&maint).drain), (Admin::Maint, None));
+    refused(&web(), &admin(Admin::Maint, Some(end)), Kind::InvalidConfiguration, "drain");
 }

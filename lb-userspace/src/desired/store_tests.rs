@@ -110,3 +110,27 @@ fn a_newer_version_is_left_alone() {
     assert!(error.message.contains("version 2"), "{error}");
     assert!(scratch.file("desired.json").exists());
 }
+
+#[test]
+fn a_state_of_the_first_version_is_read() {
+    let scratch = Scratch::new();
+    let store = Store::open(&scratch.0).unwrap();
+    let text = r#"{
+        "schema_version": 1, "seed": 7, "interfaces": {}, "last_service_id": 1, "last_backend_id": 1,
+        "services": {"web": {
+            "id": 1, "vip": "192.0.2.1:80/tcp", "mode": "l2", "table_size": 65537, "encap_source": null,
+            "check": {
+                "kind": {"type": "tcp"}, "port": 80, "interval_ms": 2000, "timeout_ms": 1000, "rise": 2, "fall": 3
+            },
+            "backends": {"10.0.0.2": {"id": 1, "weight": 100, "admin": "drain"}}
+        }}
+    }"#;
+    fs::write(scratch.file("desired.json"), text).unwrap();
+    let desired = store.load(no_seed).unwrap();
+    let service = &desired.services["web"];
+    let default = (crate::desired::model::Algorithm::Maglev, None, false, std::time::Duration::ZERO);
+    assert_eq!((service.algorithm, service.source_prefix, service.quic, service.slow_start), default);
+    assert_eq!(service.backends.values().next().unwrap().drain, None);
+    store.save(&desired).unwrap();
+    assert_eq!(store.load(no_seed).unwrap(), desired);
+}

@@ -1,12 +1,12 @@
 //! Which names, services and backends are accepted.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use lb_common::slot;
 
 use super::{
     check,
-    model::{Mode, Prefix, Service},
+    model::{Admin, Algorithm, Mode, Prefix, Protocol, Service},
 };
 use crate::error::Error;
 
@@ -14,6 +14,8 @@ use crate::error::Error;
 const NAME_MAX: usize = 63;
 /// Longest name of an interface, bytes: the kernel's IFNAMSIZ without its zero.
 const IFNAME_MAX: usize = 15;
+/// Longest slow start.
+const SLOW_START_MAX: Duration = Duration::from_secs(3600);
 /// Largest weight.
 pub(super) const WEIGHT_MAX: u32 = 65_535;
 
@@ -62,14 +64,39 @@ pub(super) fn service(name: &str, service: &Service) -> Result<(), Error> {
         )));
     }
     check::validate(&service.check).map_err(|error| wrong(error.message))?;
+    choice(service).map_err(|error| wrong(error.message))?;
     for (address, backend) in &service.backends {
         backend_address(service, *address).map_err(|error| wrong(error.message))?;
         weight(backend.weight).map_err(|error| wrong(error.message))?;
+        if backend.drain.is_some() && backend.admin != Admin::Drain {
+            return Err(wrong(format!("backend {address} has the end of a drain but is not drained")));
+        }
     }
     match service.encap_source {
         Some(prefix) => encap_source(service, prefix).map_err(|error| wrong(error.message)),
         None => Ok(()),
     }
+}
+
+/// Whether backends can be chosen in the way that is asked for.
+fn choice(service: &Service) -> Result<(), Error> {
+    let longest = if service.vip.address.is_ipv4() { 32 } else { 128 };
+    match service.source_prefix {
+        Some(_) if service.algorithm != Algorithm::SourceHash => {
+            return Err(Error::invalid("a source prefix is for --algorithm source-hash"));
+        }
+        Some(prefix) if prefix > longest => {
+            return Err(Error::invalid(format!("a source prefix of {prefix} is not within 0 to {longest}")));
+        }
+        _ => {}
+    }
+    if service.quic && service.vip.protocol != Protocol::Udp {
+        return Err(Error::invalid("--quic is for UDP services"));
+    }
+    if service.slow_start > SLOW_START_MAX {
+        return Err(Error::invalid(format!("a slow start of {:?} exceeds 1h", service.slow_start)));
+    }
+    Ok(())
 }
 
 fn backend_address(service: &Service, address: IpAddr) -> Result<(), Error> {

@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use report::unix_ms;
 pub use report::{Event, Outcome, Report, Status};
 pub use run::{carry_over, run};
 

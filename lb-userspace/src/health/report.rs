@@ -70,7 +70,7 @@ impl Report {
 }
 
 /// Milliseconds since 1970; 0 for a clock before that.
-pub(super) fn unix_ms(time: SystemTime) -> u64 {
+pub(crate) fn unix_ms(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,7 +11,8 @@ use aya::{
 };
 use lb_common::{
     abi::{ABI_VERSION, Meta},
-    maps::{FORWARDED, META, REASONS},
+    event::Event,
+    maps::{EVENTS, FORWARDED, META, REASONS},
     stats::Counter,
     verdict::Reason,
 };
@@ -23,6 +24,8 @@ use crate::{error::Error, publish::pins::Pins};
 pub struct Counters {
     forwarded: PerCpuArray<MapData, Counter>,
     reasons: PerCpuArray<MapData, Counter>,
+    /// None while the packet path that is loaded counts none.
+    events: Option<PerCpuArray<MapData, u64>>,
     meta: Meta,
     pin_dir: PathBuf,
 }
@@ -52,6 +55,7 @@ impl Counters {
         Ok(Self {
             forwarded: per_cpu(&pins.map(FORWARDED))?,
             reasons: per_cpu(&pins.map(REASONS))?,
+            events: per_cpu(&pins.map(EVENTS)).ok(),
             meta,
             pin_dir: pin_dir.to_owned(),
         })
@@ -76,6 +80,13 @@ impl Counters {
     /// What was not forwarded, by reason, in the order of [`Reason::ALL`].
     pub fn reasons(&self) -> Vec<(Reason, Counter)> {
         Reason::ALL.into_iter().map(|reason| (reason, sum(&self.reasons, reason as u32))).collect()
+    }
+
+    /// What happened to packets on their way, in the order of [`Event::ALL`].
+    pub fn events(&self) -> Vec<(Event, u64)> {
+        let Some(events) = &self.events else { return Vec::new() };
+        let count = |event: Event| events.get(&(event as u32), 0).map_or(0, |counts| counts.iter().sum());
+        Event::ALL.into_iter().map(|event| (event, count(event))).collect()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Compares a snapshot with what the packet path holds and writes the difference, in an order that is safe for packets.
 
+mod moves;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lb_common::{backend::Backend, cuckoo};

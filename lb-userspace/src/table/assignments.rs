@@ -23,6 +23,10 @@ use crate::{
     net::{NextHop, NextHops},
 };
 
+/// The target of backends that are in maintenance: always down. Health checks have other ones, so that a backend can be
+/// out of one service and in another.
+pub const MAINT_TARGET: u32 = 0;
+
 /// The indices in use. They rotate, so that one is reused as late as possible.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Assignments {
@@ -76,7 +80,8 @@ impl Assignments {
         let mut found = Self::default();
         let (mut used, mut used_ports) = (BTreeSet::new(), BTreeSet::new());
         for (entry, target) in each_held(desired, held) {
-            if !found.targets.contains_key(&target) && used.insert(entry.target) {
+            let is_own = entry.target != MAINT_TARGET && !found.targets.contains_key(&target);
+            if is_own && used.insert(entry.target) {
                 found.targets.insert(target, entry.target);
             }
             let (is_resolved, port) = (entry.flags & BACKEND_RESOLVED != 0, u32::from(entry.tx_port));

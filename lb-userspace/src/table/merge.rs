@@ -3,25 +3,34 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    time::Duration,
 };
 
 use lb_common::{
     backend::{BACKEND_PRESENT, BACKEND_RESOLVED, Backend},
-    mode, slot,
+    mode,
+    service::{SERVICE_LEAST_CONNECTIONS, SERVICE_QUIC, SERVICE_ROUND_ROBIN, Service as Wire},
+    slot,
 };
 
 use super::{
-    assignments::{Assignments, raw, target_of},
+    assignments::{Assignments, MAINT_TARGET, raw, target_of},
+    slow_start,
     snapshot::{Member, ServiceInput, Snapshot},
 };
 use crate::{
-    desired::model::{Admin, CheckKind, Desired, Mode, Service},
+    desired::model::{self, Admin, Algorithm, CheckKind, Desired, Mode, Service},
     net::{NextHop, NextHops},
     publish::Moment,
 };
 
 /// Whether each target is up, by target index. An absent one is not known yet and takes no traffic.
 pub type Liveness = BTreeMap<u32, bool>;
+
+/// Leading bits of an IPv4 client's address that source-hash looks at, unless it is told otherwise.
+pub const SOURCE_PREFIX_V4: u8 = 32;
+/// The same for IPv6: what a site's hosts share, since many of them change the rest.
+pub const SOURCE_PREFIX_V6: u8 = 64;
 
 /// Most bits of a source address that can vary.
 const SPREAD_BITS_MAX: u8 = 32;
@@ -41,6 +50,8 @@ pub struct Inputs<'a> {
     pub hops: &'a NextHops,
     /// Entries of the packet path by backend id. They stay as they are until their address is looked up.
     pub held: &'a BTreeMap<u32, Backend>,
+    /// Backends in a slow start, by id: since when.
+    pub rising: &'a BTreeMap<u32, Duration>,
 }
 
 /// What the packet path should hold.
@@ -50,13 +61,15 @@ pub fn merge(inputs: Inputs<'_>) -> Snapshot {
         let mut members = Vec::new();
         let mut unresolved = Vec::new();
         for (address, backend) in &service.backends {
-            let Some(target) = inputs.assignments.target(&target_of(service, *address)) else { continue };
-            let ready = backend.admin == Admin::Ready && backend.weight > 0;
-            let weight = if ready { u16::try_from(backend.weight).unwrap_or(u16::MAX) } else { 0 };
-            let entry = Backend { weight, ..entry(inputs, service, *address, (backend.id, target)) };
+            let Some(checked) = inputs.assignments.target(&target_of(service, *address)) else { continue };
+            let target = if backend.admin == Admin::Maint { MAINT_TARGET } else { checked };
+            let weight = weight(service, backend, inputs.rising);
+            let mut entry = entry(inputs, service, *address, (backend.id, target));
+            // Weights were checked when they entered the desired state.
+            entry.weight = u16::try_from(weight).unwrap_or(u16::MAX);
             snapshot.backends.insert(backend.id, entry);
-            if ready && is_up(inputs.liveness, service, target) {
-                let member = Member { id: backend.id, address: *address, weight: backend.weight };
+            if weight > 0 && is_up(inputs.liveness, service, checked) {
+                let member = Member { id: backend.id, address: *address, weight };
                 if is_resolved(&entry) { &mut members } else { &mut unresolved }.push(member);
             }
         }
@@ -64,6 +77,7 @@ pub fn merge(inputs: Inputs<'_>) -> Snapshot {
         let members = if members.is_empty() { unresolved } else { members };
         snapshot.services.insert(service.id, input(service, members));
     }
+    snapshot.targets.insert(MAINT_TARGET, false);
     for (id, target) in inputs.assignments.targets() {
         let up = target.check.kind == CheckKind::None || inputs.liveness.get(&id) == Some(&true);
         snapshot.targets.insert(id, up);
@@ -77,6 +91,32 @@ pub fn merge(inputs: Inputs<'_>) -> Snapshot {
 
 const fn is_resolved(entry: &Backend) -> bool {
     entry.flags & BACKEND_RESOLVED != 0
+}
+
+/// The weight that a backend has now.
+pub fn weight(service: &Service, backend: &model::Backend, rising: &BTreeMap<u32, Duration>) -> u32 {
+    match (backend.admin, rising.get(&backend.id)) {
+        (Admin::Drain | Admin::Maint, _) => 0,
+        (Admin::Ready, None) => backend.weight,
+        (Admin::Ready, Some(elapsed)) => slow_start::weight(backend.weight, service.slow_start, *elapsed),
+    }
+}
+
+/// Leading bits of the client's address that a source-hash service looks at; none for other algorithms.
+pub fn source_prefix(service: &Service) -> Option<u8> {
+    let default = if service.vip.address.is_ipv4() { SOURCE_PREFIX_V4 } else { SOURCE_PREFIX_V6 };
+    (service.algorithm == Algorithm::SourceHash).then(|| service.source_prefix.unwrap_or(default))
+}
+
+/// `SERVICE_*` bits of a service.
+fn flags(service: &Service) -> u16 {
+    let algorithm = match service.algorithm {
+        Algorithm::Maglev => 0,
+        Algorithm::SourceHash => Wire::source_hash_flags(source_prefix(service).unwrap_or(0)),
+        Algorithm::RoundRobin => SERVICE_ROUND_ROBIN,
+        Algorithm::LeastConnections => SERVICE_LEAST_CONNECTIONS,
+    };
+    algorithm | if service.quic { SERVICE_QUIC } else { 0 }
 }
 
 /// Whether a backend of the service with this target takes traffic.
@@ -94,7 +134,7 @@ fn input(service: &Service, members: Vec<Member>) -> ServiceInput {
         },
         // Sizes were checked when the service entered the desired state.
         class: class.map_or(slot::CLASS_DEFAULT, |class| class as u8),
-        flags: 0,
+        flags: flags(service),
         quiet_period: None,
         members,
     }

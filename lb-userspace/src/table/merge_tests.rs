@@ -19,6 +19,7 @@ struct World {
     liveness: Liveness,
     hops: NextHops,
     held: BTreeMap<u32, Backend>,
+    rising: BTreeMap<u32, Duration>,
 }
 
 impl World {
@@ -34,12 +35,12 @@ impl World {
         let mut assignments = Assignments::default();
         assert!(assignments.update(&desired, &hops));
         let liveness = assignments.targets().map(|(id, _)| (id, true)).collect();
-        Self { desired, assignments, liveness, hops, held: BTreeMap::new() }
+        Self { desired, assignments, liveness, hops, held: BTreeMap::new(), rising: BTreeMap::new() }
     }
 
     fn merge(&self) -> Snapshot {
-        let Self { desired, assignments, liveness, hops, held } = self;
-        merge(Inputs { desired, assignments, liveness, known_until: Moment::default(), hops, held })
+        let Self { desired, assignments, liveness, hops, held, rising } = self;
+        merge(Inputs { desired, assignments, liveness, known_until: Moment::default(), hops, held, rising })
     }
 
     /// Addresses that own slots of a service.
@@ -99,12 +100,14 @@ fn members_are_up_ready_and_weighted() {
     world.liveness.insert(down, true);
     let addresses: BTreeSet<IpAddr> = BTreeSet::from(["10.0.0.3".parse().unwrap()]);
     let service = "web".to_owned();
-    let drain = Command::BackendAdmin { service: service.clone(), addresses, admin: Admin::Drain };
+    let drain =
+        Command::BackendAdmin { service: service.clone(), addresses, admin: Admin::Drain, drain: None };
     world.change(&drain);
     assert_eq!(world.members("web"), ["10.0.0.2"]);
     let snapshot = world.merge();
     assert_eq!(snapshot.backends.len(), 2, "a drained backend keeps its entry");
-    assert!(snapshot.targets.values().all(|up| *up), "and counts as up");
+    let up = snapshot.backends.values().all(|backend| snapshot.targets[&backend.target]);
+    assert!(up, "and counts as up");
     let addresses = BTreeSet::from(["10.0.0.2".parse().unwrap()]);
     world.change(&Command::BackendSet { service, addresses, weight: 0 });
     assert!(world.members("web").is_empty());
@@ -148,7 +151,7 @@ fn services_with_the_same_check_share_targets() {
     let targets: Vec<u32> = snapshot.backends.values().map(|backend| backend.target).collect();
     assert_eq!(targets[0], targets[1]);
     assert_ne!(targets[0], targets[2]);
-    assert_eq!(snapshot.targets.len(), 2);
+    assert_eq!(snapshot.targets.len(), 3, "and the one of backends in maintenance");
     assert_eq!(world.assignments.checked().len(), 1, "what has no check is not checked");
 }
 
@@ -228,4 +231,79 @@ fn the_outer_source_is_the_egress_or_spread_over_a_prefix() {
     assert_eq!((ipip(None).source, ipip(None).source_spread_bits), (from_v4([10, 0, 0, 1]), 0));
     let spread = ipip(Some("10.9.0.0/16"));
     assert_eq!((spread.source, spread.source_spread_bits), (from_v4([10, 9, 0, 0]), 16));
+}
+
+#[test]
+fn a_backend_in_maintenance_is_down_in_its_service_alone() {
+    let mut world = World::new(&[
+        add("a", "192.0.2.1:80/tcp", |_| {}),
+        add("b", "192.0.2.2:80/tcp", |_| {}),
+        backends("a", &["10.0.0.2", "10.0.0.3"], 100),
+        backends("b", &["10.0.0.2"], 100),
+    ]);
+    let before = world.merge();
+    world.change(&admin("a", "10.0.0.2", Admin::Maint));
+    let snapshot = world.merge();
+    let up: Vec<bool> = snapshot.backends.values().map(|backend| snapshot.targets[&backend.target]).collect();
+    assert_eq!(up, [false, true, true]);
+    assert_eq!((world.members("a"), world.members("b").len()), (vec!["10.0.0.3".to_owned()], 1));
+    world.change(&admin("a", "10.0.0.2", Admin::Ready));
+    assert_eq!(world.merge(), before);
+}
+
+fn admin(service: &str, address: &str, admin: Admin) -> Command {
+    let addresses = BTreeSet::from([address.parse().unwrap()]);
+    Command::BackendAdmin { service: service.to_owned(), addresses, admin, drain: None }
+}
+
+#[test]
+fn entries_carry_the_weight_of_the_moment() {
+    let mut world = web();
+    let weights = |world: &World| -> Vec<u16> {
+        world.merge().backends.values().map(|backend| backend.weight).collect()
+    };
+    assert_eq!(weights(&world), [100, 100]);
+    world.change(&admin("web", "10.0.0.2", Admin::Drain));
+    assert_eq!(weights(&world), [0, 100]);
+    world.change(&admin("web", "10.0.0.2", Admin::Ready));
+    let settings = Settings { slow_start_ms: Some(10_000), ..Settings::default() };
+    world.change(&Command::ServiceSet { name: "web".to_owned(), settings: Box::new(settings) });
+    let id = world.desired.services["web"].backends[&"10.0.0.2".parse::<IpAddr>().unwrap()].id;
+    world.rising.insert(id, Duration::from_secs(4));
+    assert_eq!(weights(&world), [50, 100]);
+    let service = world.desired.services["web"].id;
+    let members: Vec<u32> =
+        world.merge().services[&service].members.iter().map(|member| member.weight).collect();
+    assert_eq!(members, [50, 100]);
+}
+
+#[test]
+fn flags_say_how_a_backend_is_chosen() {
+    let of = |vip: &str, change: fn(&mut Settings)| {
+        let backend = if vip.starts_with('[') { "2001:db8::2" } else { "10.0.0.2" };
+        World::new(&[add("x", vip, change), backends("x", &[backend], 1)])
+            .merge()
+            .services
+            .values()
+            .next()
+            .unwrap()
+            .flags
+    };
+    type Case = (&'static str, fn(&mut Settings), u16);
+    let cases: [Case; 7] = [
+        ("192.0.2.1:80/tcp", |_| {}, 0),
+        ("192.0.2.1:80/tcp", |set| set.algorithm = Some(Algorithm::RoundRobin), 2),
+        ("192.0.2.1:80/tcp", |set| set.algorithm = Some(Algorithm::LeastConnections), 4),
+        ("192.0.2.1:80/tcp", |set| set.algorithm = Some(Algorithm::SourceHash), 1 | 32 << 8),
+        ("[2001:db8::1]:80/tcp", |set| set.algorithm = Some(Algorithm::SourceHash), 1 | 64 << 8),
+        (
+            "[2001:db8::1]:80/tcp",
+            |set| (set.algorithm, set.source_prefix6) = (Some(Algorithm::SourceHash), Some(128)),
+            1 | 128 << 8,
+        ),
+        ("192.0.2.1:443/udp", |set| set.quic = Some(true), 8),
+    ];
+    for (vip, change, flags) in cases {
+        assert_eq!(of(vip, change), flags, "{vip} {flags:#x}");
+    }
 }

@@ -3,4 +3,5 @@
 pub mod snapshot;
 pub mod assignments;
 pub mod merge;
+pub mod slow_start;
 pub mod transition;

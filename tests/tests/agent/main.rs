@@ -7,3 +7,6 @@ mod bad_input;
 mod shapes;
 mod lifecycle;
 mod checks;
+mod drain;
+mod choice;
+mod dry_run;

@@ -22,8 +22,10 @@ fn answer(instance: &Instance, line: &str) -> Value {
     value
 }
 
-const SERVICE: &str = "backends_active backends_total bytes check down_within_ms encap_source id mode name packets slots table_size vip";
-const BACKEND: &str = "address admin bytes health id next_hop packets service share_ppm slots weight";
+const SERVICE: &str = "algorithm backends_active backends_total bytes check down_within_ms encap_source id mode name packets quic slots \
+     slow_start_ms source_prefix table_size vip";
+const BACKEND: &str = "address admin bytes effective_weight health id next_hop packets service share_ppm slots \
+                       tracked_flows weight";
 
 #[test]
 fn every_answer_has_its_fields() {
@@ -51,7 +53,7 @@ fn every_answer_has_its_fields() {
     assert_eq!(fields(service), SERVICE);
     assert_eq!(fields(&service["check"]), "fall interval_ms kind port rise timeout_ms");
     assert_eq!(fields(&service["check"]["kind"]), "host path status type");
-    assert_eq!(fields(&service["slots"]), "moving settled steady tracked_flows");
+    assert_eq!(fields(&service["slots"]), "moving quiet_left_s settled steady tracked_flows");
     assert_eq!(service["vip"], "192.0.2.1:80/tcp");
     assert_eq!(service["encap_source"], "10.9.0.0/16");
 
@@ -67,11 +69,16 @@ fn every_answer_has_its_fields() {
         "address check failures last_result latency_us service since_unix_ms state successes"
     );
     let stats = lb("stats");
-    assert_eq!(fields(&stats), "reasons schema_version services");
+    assert_eq!(fields(&stats), "events reasons schema_version services");
     assert_eq!(fields(first(&stats, "services")), "backends bytes name packets");
     assert_eq!(fields(&stats["services"][0]["backends"][0]), "address bytes packets");
     assert_eq!(fields(first(&stats, "reasons")), "action bytes packets reason");
+    for event in stats["events"].as_array().unwrap() {
+        assert_eq!(fields(event), "count event");
+    }
     assert_eq!(lb("stats web")["reasons"], Value::Array(vec![]));
+    let preview = lb("backend drain web 10.0.0.2 --dry-run");
+    assert_eq!(fields(&preview), "schema_version services would_change");
     assert_eq!(fields(&lb("version")), "abi_version schema_version version");
     lb("decap attach peer0 --vip 192.0.2.1");
     let decap = lb("decap list");
