@@ -24,7 +24,7 @@ use crate::{
 const INTERVAL: Duration = Duration::from_millis(200);
 const FALL: u32 = 3;
 const CHECK: [&str; 8] =
-    ["--check-interval", "200ms", "--check-timeout", "200ms", "--check-fall", "3", "--check-rise", "2"];
+    ["--check-interval", "200ms", "--check-timeout", "130ms", "--check-fall", "3", "--check-rise", "2"];
 /// A killed backend may cost this long.
 const FAILOVER_BOUND: Duration = Duration::from_millis(INTERVAL.as_millis() as u64 * FALL as u64 + 100);
 /// A share may be off by so much, in tenths of a percent, when a few thousand requests are drawn at random.

@@ -13,7 +13,7 @@ use lb_tests::{
 const PAUSE: Duration = Duration::from_millis(5);
 /// Quick to notice, yet patient enough for a loaded machine.
 const CHECK: [&str; 8] =
-    ["--check-interval", "200ms", "--check-timeout", "200ms", "--check-fall", "3", "--check-rise", "2"];
+    ["--check-interval", "200ms", "--check-timeout", "130ms", "--check-fall", "3", "--check-rise", "2"];
 
 /// Waits until the last `count` requests, of those begun from now on, satisfy a condition.
 fn until_requests(
