@@ -10,7 +10,7 @@ pub enum Event {
     CappedSource = 1,
     /// A flow was not recorded: the flow table is full.
     TableFull = 2,
-    /// The backend of the packet's slot or flow is down and another was chosen.
+    /// The backend of the packet is down, and another was found by probing the table.
     Probed = 3,
 }
 

@@ -39,7 +39,7 @@ pub struct FlowEntry {
     pub flags: u32,
 }
 
-/// The client or the service closed the connection (FIN seen).
+/// The client closed the connection (FIN seen).
 pub const FLOW_FIN: u32 = 1 << 0;
 /// The connection was reset.
 pub const FLOW_RST: u32 = 1 << 1;
@@ -71,6 +71,15 @@ impl FlowKey {
             return hash::flow_v4(seed, source | destination << 32, ports, self.protocol);
         }
         hash::flow_v6(seed, words(&self.source), words(&self.destination), ports, self.protocol)
+    }
+
+    /// Hash of the first bits of the client's address, the same that the packet path chooses the slot of a source-hash
+    /// service with.
+    pub const fn source_hash(&self, seed: u64, prefix: u32) -> u64 {
+        if self.family == FAMILY_V4 {
+            return hash::source_v4(seed, u32::from_le_bytes(v4(&self.source)), prefix);
+        }
+        hash::source_v6(seed, words(&self.source), prefix)
     }
 }
 

@@ -26,6 +26,34 @@ pub const fn flow_v6(seed: u64, source: [u64; 2], destination: [u64; 2], ports: 
     mix(mix(source ^ destination) ^ (ports as u64 | (protocol as u64) << 32))
 }
 
+/// Mask of the first `bits` bits of an IPv4 address that was loaded little-endian from the packet.
+#[inline(always)]
+pub const fn prefix_mask_v4(bits: u32) -> u32 {
+    if bits >= u32::BITS { u32::MAX } else { !(u32::MAX >> bits) }.swap_bytes()
+}
+
+/// Mask of the first `bits` bits of an IPv6 address that was loaded little-endian from the packet, as two words.
+#[inline(always)]
+pub const fn prefix_mask_v6(bits: u32) -> [u64; 2] {
+    let high = if bits >= u64::BITS { u64::MAX } else { !(u64::MAX >> bits) };
+    let rest = bits.saturating_sub(u64::BITS);
+    let low = if rest >= u64::BITS { u64::MAX } else { !(u64::MAX >> rest) };
+    [high.swap_bytes(), low.swap_bytes()]
+}
+
+/// Hash of the first `bits` bits of a client's address.
+#[inline(always)]
+pub const fn source_v4(seed: u64, source: u32, bits: u32) -> u64 {
+    flow_v4(seed, (source & prefix_mask_v4(bits)) as u64, 0, 0)
+}
+
+/// Hash of the first `bits` bits of a client's address.
+#[inline(always)]
+pub const fn source_v6(seed: u64, source: [u64; 2], bits: u32) -> u64 {
+    let [high, low] = prefix_mask_v6(bits);
+    flow_v6(seed, [source[0] & high, source[1] & low], [0; 2], 0, 0)
+}
+
 /// Index of a slot among `size`: the high half of a product, which needs no division and whose bound the verifier
 /// derives by itself (D. Lemire, "Fast random integer generation in an interval", 2019).
 #[inline(always)]
@@ -48,6 +76,19 @@ mod tests {
         for size in crate::slot::SIZES {
             assert_eq!(slot_index(0, size), 0);
             assert_eq!(slot_index(u64::MAX, size), size - 1);
+        }
+    }
+
+    #[test]
+    fn prefix_masks_keep_the_first_bits_of_the_address() {
+        for bits in 0..=32 {
+            let mask = u32::from_be_bytes(prefix_mask_v4(bits).to_le_bytes());
+            assert_eq!((mask.leading_ones(), mask.count_ones()), (bits, bits));
+        }
+        for bits in 0..=128 {
+            let [high, low] = prefix_mask_v6(bits);
+            let mask = u128::from_le_bytes(((high as u128) | (low as u128) << 64).to_le_bytes()).swap_bytes();
+            assert_eq!((mask.leading_ones(), mask.count_ones()), (bits, bits));
         }
     }
 

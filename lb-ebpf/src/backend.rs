@@ -3,12 +3,14 @@
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_map};
 use lb_common::{
     backend::{BACKEND_PRESENT, BACKEND_RESOLVED, Backend, TARGET_UP},
+    event::Event,
     hash,
     maps::MAX_BACKENDS,
+    slot::Slot,
     verdict::Reason,
 };
 
-use crate::slot::Table;
+use crate::{events, slot};
 
 // Memory that can be mapped begins at a page, so that each entry is one cache line and not parts of two.
 #[btf_map]
@@ -19,7 +21,7 @@ static LIVENESS: Array<u32, { MAX_BACKENDS as usize }> = Array::new();
 
 /// Slots that are tried for a flow whose backend is down. With one of two backends down, 1 of 256 flows finds none
 /// and is dropped, until the agent has published a table without the dead one.
-const PROBES: u32 = 8;
+pub const PROBES: u32 = 8;
 
 /// A backend that takes traffic, and its id.
 pub type Chosen = (u32, &'static Backend);
@@ -45,17 +47,38 @@ pub fn get(id: u32) -> Result<Option<Chosen>, Reason> {
     Ok(Some((id, backend)))
 }
 
-/// The owner of the first slot along the flow's probe sequence that is up.
+/// Whether the backend of an id takes traffic. One that is gone is as good as down.
+#[inline(always)]
+pub fn is_up(id: u32) -> bool {
+    !matches!(get(id), Ok(None) | Err(Reason::BackendMissing | Reason::NoBackend))
+}
+
+/// The backend of an id that was just found to be up.
 ///
 /// # Errors
-/// [`Reason::NoBackend`] if none of a few is.
+/// As of [`get`], and [`Reason::NoBackend`] if it went down meanwhile.
 #[inline(always)]
-pub fn probe(table: &Table, slot_hash: u64) -> Result<Chosen, Reason> {
+pub fn chosen(id: u32) -> Result<Chosen, Reason> {
+    get(id)?.ok_or(Reason::NoBackend)
+}
+
+/// The owner of the first slot along the flow's probe sequence that is up; 0 if none of a few is. A function of its
+/// own, to keep the verifier's work small.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn backend_probe(class: u32, service: u32, slot_hash: u64) -> u32 {
     for attempt in 1..=PROBES {
-        let slot = table.slot(hash::probe(slot_hash, attempt));
-        if let Ok(Some(chosen)) = get(slot.backend()) {
-            return Ok(chosen);
+        let slot = Slot(slot::slot_other(class, service, hash::probe(slot_hash, attempt)));
+        if is_ready(slot.backend()) {
+            events::count(Event::Probed);
+            return slot.backend();
         }
     }
-    Err(Reason::NoBackend)
+    0
+}
+
+/// Whether packets can be sent to the backend of an id.
+#[inline(always)]
+pub fn is_ready(id: u32) -> bool {
+    matches!(get(id), Ok(Some(_)))
 }

@@ -1,69 +1,107 @@
-//! The flow table: flows that an owner other than their slot's keeps, and those that began while the slot moved.
+//! The flow table: flows that an owner other than their slot's keeps, those that began while the slot moved, and all of
+//! tracked services.
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_F_NO_PREALLOC},
     btf_maps::HashMap,
-    helpers::bpf_ktime_get_boot_ns,
     macros::btf_map,
+    programs::XdpContext,
 };
 use lb_common::{
+    event::Event,
     flow::{FLOW_FIN, FLOW_RST, FlowEntry, FlowKey},
     maps::MAX_FLOWS,
+    service::{SERVICE_QUIC, Service},
+    wire::protocol,
 };
 
-use lb_ebpf::packet::{TCP_FIN, TCP_RST, TCP_SYN};
+use lb_ebpf::packet::{Flow, Packet, TCP_FIN, TCP_RST, TCP_SYN, quic};
+
+use crate::{clock, events, rate, slot};
 
 #[btf_map]
 static FLOWS: HashMap<FlowKey, FlowEntry, { MAX_FLOWS as usize }, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
 
-const NS_PER_S: u64 = 1_000_000_000;
-
-/// Seconds since boot, the clock of [`FlowEntry::last_seen_s`].
-#[inline(always)]
-fn now_s() -> u32 {
-    // SAFETY: the helper reads a clock and takes no arguments.
-    (unsafe { bpf_ktime_get_boot_ns() } / NS_PER_S) as u32
+/// What a packet says of its flow's entry.
+pub struct Record {
+    key: FlowKey,
+    service: u32,
+    tcp_flags: u8,
+    /// Hash of the clients nearby.
+    group_hash: u64,
 }
 
-/// The backend that a flow is recorded with, and notes that it was seen. An entry that another service left behind is
-/// as good as none.
-#[inline(always)]
-pub fn find(key: &FlowKey, service: u32, tcp_flags: u8) -> Option<u32> {
-    let entry = FLOWS.get_ptr_mut(key)?;
-    // SAFETY: the kernel keeps the entry's memory until this program has ended. Other CPUs may write the same entry;
-    // each field is one word, and any of the values written is right.
-    let entry = unsafe { &mut *entry };
-    if entry.service != service {
-        return None;
+impl Record {
+    /// Of a packet for a service.
+    #[inline(always)]
+    pub fn of<F: Flow>(packet: &Packet<F>, service: &Service) -> Self {
+        Self {
+            key: packet.flow.key(),
+            service: service.id,
+            tcp_flags: packet.tcp_flags,
+            group_hash: packet.flow.source_hash(slot::seed(), F::GROUP_PREFIX),
+        }
     }
-    let now_s = now_s();
-    if entry.last_seen_s != now_s {
-        entry.last_seen_s = now_s;
-    }
-    let flags = closing_flags(entry.flags, tcp_flags);
-    if entry.flags != flags {
-        entry.flags = flags;
-    }
-    Some(entry.backend)
-}
 
-/// Records the backend of a flow; false if the table is full.
-#[inline(always)]
-pub fn record(key: &FlowKey, service: u32, backend: u32, tcp_flags: u8) -> bool {
-    let entry = FlowEntry { backend, service, last_seen_s: now_s(), flags: closing_flags(0, tcp_flags) };
-    FLOWS.insert(key, entry, u64::from(BPF_ANY)).is_ok()
-}
+    /// Whether the packet begins a QUIC connection.
+    #[inline(always)]
+    pub fn opens_quic<F>(&self, ctx: &XdpContext, packet: &Packet<F>, service: &Service) -> bool {
+        service.flags & SERVICE_QUIC != 0
+            && self.key.protocol == protocol::UDP
+            && quic::is_initial(ctx, packet)
+    }
 
-/// The entry's flags after a packet: a FIN or RST stays until a SYN begins the connection anew.
-#[inline(always)]
-fn closing_flags(flags: u32, tcp_flags: u8) -> u32 {
-    let mut flags = if tcp_flags & TCP_SYN != 0 { 0 } else { flags };
-    if tcp_flags & TCP_FIN != 0 {
-        flags |= FLOW_FIN;
+    /// Whether the packet is of UDP.
+    #[inline(always)]
+    pub fn is_udp(&self) -> bool {
+        self.key.protocol == protocol::UDP
     }
-    if tcp_flags & TCP_RST != 0 {
-        flags |= FLOW_RST;
+
+    /// The flow's entry, which now says that it was seen. One that another service left behind is as good as none.
+    #[inline(always)]
+    pub fn find(&self) -> Option<&'static mut FlowEntry> {
+        let entry = FLOWS.get_ptr_mut(self.key)?;
+        // SAFETY: the kernel keeps the entry's memory until this program has ended. Other CPUs may write the same
+        // entry; each field is one word, and any of the values written is right.
+        let entry = unsafe { &mut *entry };
+        if entry.service != self.service {
+            return None;
+        }
+        let now_s = clock::now_s();
+        if entry.last_seen_s != now_s {
+            entry.last_seen_s = now_s;
+        }
+        let flags = self.closing_flags(entry.flags);
+        if entry.flags != flags {
+            entry.flags = flags;
+        }
+        Some(entry)
     }
-    flags
+
+    /// Records the backend of a flow that has no entry, with `FLOW_*` bits besides those that the packet says; false if
+    /// a cap or the table's size forbids it, which is counted.
+    #[inline(never)]
+    pub fn insert(&self, backend: u32, flags: u32) -> bool {
+        let now_s = clock::now_s();
+        let flags = flags | self.closing_flags(0);
+        let entry = FlowEntry { backend, service: self.service, last_seen_s: now_s, flags };
+        let recorded = rate::take(self.group_hash, now_s).and_then(|()| {
+            FLOWS.insert(self.key, entry, u64::from(BPF_ANY)).map_err(|_full| Event::TableFull)
+        });
+        recorded.inspect_err(|event| events::count(*event)).is_ok()
+    }
+
+    /// The entry's flags after the packet: a FIN or RST stays until a SYN begins the connection anew.
+    #[inline(always)]
+    fn closing_flags(&self, flags: u32) -> u32 {
+        let mut flags = if self.tcp_flags & TCP_SYN != 0 { flags & !(FLOW_FIN | FLOW_RST) } else { flags };
+        if self.tcp_flags & TCP_FIN != 0 {
+            flags |= FLOW_FIN;
+        }
+        if self.tcp_flags & TCP_RST != 0 {
+            flags |= FLOW_RST;
+        }
+        flags
+    }
 }

@@ -1,17 +1,28 @@
 //! The balancer's XDP program: turns the pipeline's verdict into an action, and nothing else.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(internal_features, reason = "`AtomicU64::fetch_add` does not exist on this target")
+)]
 #![expect(missing_docs, reason = "the `xdp` attribute makes an undocumented function of its own")]
 
 mod pipeline;
 mod service;
 mod slot;
+mod choice;
 mod transition;
+mod algorithm;
+mod connections;
 mod flow;
+mod rate;
+mod clock;
 mod backend;
 mod redirect;
 mod forward;
 mod stats;
 mod reasons;
+mod events;
 mod trace;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};

@@ -4,7 +4,7 @@ use aya_ebpf::programs::XdpContext;
 use lb_common::verdict::Reason;
 use lb_ebpf::packet::{self, Packet, Parsed};
 
-use crate::{backend, forward, redirect, service::Served, slot, stats, trace, transition};
+use crate::{choice, forward, redirect, service::Served, slot, stats, trace};
 
 /// Decides over one packet: the action of a forwarded one, or the reason why it is passed or dropped. A packet that
 /// ends for a reason is as it came in.
@@ -21,17 +21,7 @@ pub fn run(ctx: &XdpContext) -> Result<u32, Reason> {
 fn balance<F: Served>(ctx: &XdpContext, packet: &Packet<F>) -> Result<u32, Reason> {
     let service = packet.flow.service().ok_or(Reason::NotService)?;
     let hash = packet.flow.hash(slot::seed());
-    let slot_hash = slot::hash(&service, &packet.flow, hash);
-    let table = slot::table(&service).ok_or(Reason::TableMissing)?;
-    let slot = table.slot(slot_hash);
-    let (id, backend) = if slot.is_steady() {
-        match backend::get(slot.backend())? {
-            Some(chosen) => chosen,
-            None => backend::probe(&table, slot_hash)?,
-        }
-    } else {
-        transition::choose(packet, &service, &table, slot, slot_hash)?
-    };
+    let (id, backend) = choice::choose(ctx, packet, &service, hash)?;
     forward::check_mtu(&service, packet, backend)?;
     let action = redirect::egress(ctx, backend)?;
     let bytes = packet::frame_len(ctx);

@@ -40,50 +40,78 @@ pub fn seed() -> u64 {
     SEED.load()
 }
 
-/// One generation of a service's slots, whichever its size.
-#[derive(Clone, Copy)]
-pub struct Table {
-    cur: *const Slot,
-    prev: *const u32,
-    size: usize,
-}
-
-impl Table {
-    #[inline(always)]
-    fn of<const M: usize>(slots: &'static Slots<M>, service: u32) -> Option<Self> {
-        let table = slots.get_value(service, &0)?;
-        Some(Self { cur: table.cur.as_ptr(), prev: table.prev.as_ptr(), size: M })
-    }
-
-    /// The slot of a hash.
-    #[inline(always)]
-    pub fn slot(&self, hash: u64) -> Slot {
-        // SAFETY: `slot_index` stays below the size that the table was found by.
-        unsafe { *self.cur.add(hash::slot_index(hash, self.size)) }
-    }
-
-    /// The former owner of the slot of a hash.
-    #[inline(always)]
-    pub fn former_owner(&self, hash: u64) -> u32 {
-        // SAFETY: as above.
-        unsafe { *self.prev.add(hash::slot_index(hash, self.size)) }
-    }
-}
-
-/// The slots of a service; none while the agent has not published any.
+/// Slot of a hash in a table of one class, or who owned it before.
 #[inline(always)]
-pub fn table(service: &Service) -> Option<Table> {
-    match service.class {
-        CLASS_DEFAULT => Table::of(&SLOTS_DEFAULT, service.id),
-        CLASS_TINY => Table::of(&SLOTS_TINY, service.id),
-        CLASS_SMALL => Table::of(&SLOTS_SMALL, service.id),
-        CLASS_LARGE => Table::of(&SLOTS_LARGE, service.id),
+fn read<const M: usize>(slots: &'static Slots<M>, service: u32, hash: u64, former: bool) -> Option<u32> {
+    let table = slots.get_value(service, &0)?;
+    let index = hash::slot_index(hash, M);
+    if former {
+        // Hidden from the compiler, which would shift and multiply at once and leave the verifier a looser bound.
+        let index = core::hint::black_box(index);
+        // SAFETY: `slot_index` stays below the size.
+        Some(unsafe { *table.prev.as_ptr().add(index) })
+    } else {
+        // SAFETY: as above.
+        Some(unsafe { (*table.cur.as_ptr().add(index)).0 })
+    }
+}
+
+#[inline(always)]
+fn read_any(class: u8, service: u32, hash: u64, former: bool) -> Option<u32> {
+    match class {
+        CLASS_DEFAULT => read(&SLOTS_DEFAULT, service, hash, former),
+        CLASS_TINY => read(&SLOTS_TINY, service, hash, former),
+        CLASS_SMALL => read(&SLOTS_SMALL, service, hash, former),
+        CLASS_LARGE => read(&SLOTS_LARGE, service, hash, former),
         _ => None,
     }
+}
+
+/// The slot of a hash; none while the agent has not published any table.
+#[inline(always)]
+pub fn of(service: &Service, hash: u64) -> Option<Slot> {
+    read_any(service.class, service.id, hash, false).map(Slot)
+}
+
+/// The slot of another hash, off the fast path: a function of its own keeps the verifier's work small. A vacant slot if
+/// there is no table.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn slot_other(class: u32, service: u32, hash: u64) -> u32 {
+    read_any(class as u8, service, hash, false).unwrap_or(0)
+}
+
+/// The former owner of the slot of a hash; 0 if there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn slot_former_owner(class: u32, service: u32, hash: u64) -> u32 {
+    read_any(class as u8, service, hash, true).unwrap_or(0)
+}
+
+/// Slots of a table.
+#[inline(always)]
+pub const fn size(class: u8) -> u32 {
+    match class {
+        CLASS_TINY => SIZE_TINY as u32,
+        CLASS_SMALL => SIZE_SMALL as u32,
+        CLASS_LARGE => SIZE_LARGE as u32,
+        _ => SIZE_DEFAULT as u32,
+    }
+}
+
+/// The hash of the slot at an index.
+#[inline(always)]
+pub const fn hash_of_index(index: u32, size: u32) -> u64 {
+    // The inverse of `slot_index`, rounded up.
+    (((index as u64) << 32) / size as u64 + 1) << 32
 }
 
 /// The hash that finds a flow's slot, given the flow's own.
 #[inline(always)]
 pub fn hash<F: Flow>(service: &Service, flow: &F, flow_hash: u64) -> u64 {
-    if service.flags & SERVICE_SOURCE_HASH != 0 { flow.source_hash(seed()) } else { flow_hash }
+    if service.flags & SERVICE_SOURCE_HASH != 0 {
+        flow.source_hash(seed(), service.source_prefix())
+    } else {
+        flow_hash
+    }
 }

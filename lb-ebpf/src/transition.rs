@@ -1,85 +1,84 @@
-//! Whose packet it is while its slot changes owner: connections stay with the backend that they began on.
+//! Whose packet it is while its slot changes owner or the owner is down: connections stay with the backend that they
+//! began on.
 
-use lb_common::{service::Service, slot::Slot, verdict::Reason};
+use aya_ebpf::programs::XdpContext;
+use lb_common::{service::Service, slot::Slot};
 use lb_ebpf::packet::{Flow, Packet};
 
-use crate::{
-    backend::{self, Chosen},
-    flow,
-    slot::Table,
-};
+use crate::{backend, flow::Record, slot};
 
-/// Chooses the backend of a packet in a moving or settled slot.
+/// Chooses the backend of a packet in a moving or settled slot, or in a steady one whose owner is down; 0 if there is
+/// none.
 ///
 /// | | flow recorded | new connection | any other |
 /// |---|---|---|---|
 /// | moving | its backend | owner, recorded | former owner, recorded |
 /// | settled | its backend | owner | owner |
+/// | owner down | its backend | another, recorded | another, recorded |
 ///
-/// A flow whose backend is down finds another by probing, which is recorded. One that can't be recorded goes to the
-/// former owner even if it is new: its later packets will too.
-///
-/// # Errors
-/// The reason why no backend takes the packet.
+/// A flow whose backend is down finds another, the owner or one by probing, which is recorded. One that can't be
+/// recorded goes to the former owner of a moving slot even if it is new: its later packets will too.
 #[inline(always)]
 pub fn choose<F: Flow>(
+    ctx: &XdpContext,
     packet: &Packet<F>,
     service: &Service,
-    table: &Table,
     slot: Slot,
     slot_hash: u64,
-) -> Result<Chosen, Reason> {
-    let key = packet.flow.key();
-    if let Some(recorded) = flow::find(&key, service.id, packet.tcp_flags) {
-        if let Some(chosen) = alive(recorded)? {
-            return Ok(chosen);
+) -> u32 {
+    let record = Record::of(packet, service);
+    if let Some(entry) = record.find() {
+        if backend::is_up(entry.backend) {
+            return entry.backend;
         }
-    } else if slot.is_settled() {
-        if let Some(chosen) = backend::get(slot.backend())? {
-            return Ok(chosen);
+        let chosen = owner(service, slot, slot_hash);
+        if chosen != 0 {
+            entry.backend = chosen;
         }
-    } else {
-        return begin(packet, &key, service, table, slot, slot_hash);
+        return chosen;
     }
-    let chosen = backend::probe(table, slot_hash)?;
-    flow::record(&key, service.id, chosen.0, packet.tcp_flags);
-    Ok(chosen)
+    if slot.is_moving() {
+        let opens = packet.opens_tcp() || record.opens_quic(ctx, packet, service);
+        return begin(&record, opens, service, slot, slot_hash);
+    }
+    if slot.is_settled() && backend::is_up(slot.backend()) {
+        return slot.backend();
+    }
+    let chosen = backend::backend_probe(service.class.into(), service.id, slot_hash);
+    if chosen != 0 {
+        record.insert(chosen, 0);
+    }
+    chosen
 }
 
 /// A flow without a record in a moving slot.
 #[inline(always)]
-fn begin<F: Flow>(
-    packet: &Packet<F>,
-    key: &lb_common::flow::FlowKey,
-    service: &Service,
-    table: &Table,
-    slot: Slot,
-    slot_hash: u64,
-) -> Result<Chosen, Reason> {
-    let opens = packet.opens_connection();
-    let former = table.former_owner(slot_hash);
-    let stays = if opens { None } else { alive(former)? };
-    let chosen = match stays {
-        Some(chosen) => chosen,
-        None => match backend::get(slot.backend())? {
-            Some(chosen) => chosen,
-            None => backend::probe(table, slot_hash)?,
-        },
-    };
-    if !flow::record(key, service.id, chosen.0, packet.tcp_flags)
-        && opens
-        && let Some(chosen) = alive(former)?
-    {
-        return Ok(chosen);
-    }
-    Ok(chosen)
+fn begin(record: &Record, opens: bool, service: &Service, slot: Slot, slot_hash: u64) -> u32 {
+    let former = slot::slot_former_owner(service.class.into(), service.id, slot_hash);
+    let former_is_up = backend::is_up(former);
+    let chosen = if former_is_up && !opens { former } else { owner(service, slot, slot_hash) };
+    if chosen == 0 || record.insert(chosen, 0) || !former_is_up { chosen } else { former }
 }
 
-/// The backend of an id that an older generation named: one that is gone since is as good as down.
+/// The owner of the slot, or who is found in its stead; 0 if nobody is.
 #[inline(always)]
-fn alive(id: u32) -> Result<Option<Chosen>, Reason> {
-    match backend::get(id) {
-        Err(Reason::BackendMissing | Reason::NoBackend) => Ok(None),
-        other => other,
+fn owner(service: &Service, slot: Slot, slot_hash: u64) -> u32 {
+    if backend::is_up(slot.backend()) {
+        slot.backend()
+    } else {
+        backend::backend_probe(service.class.into(), service.id, slot_hash)
     }
+}
+
+/// The backend of a flow that goes by its hash alone: the former owner of a moving slot, else the owner; 0 if there is
+/// none.
+#[inline(always)]
+pub fn by_hash(service: &Service, slot: Slot, slot_hash: u64) -> u32 {
+    if slot.is_moving() {
+        let former = slot::slot_former_owner(service.class.into(), service.id, slot_hash);
+        if backend::is_up(former) {
+            return former;
+        }
+    }
+    owner(service, slot, slot_hash)
 }

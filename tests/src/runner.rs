@@ -15,7 +15,9 @@ use aya::{
 use lb_common::{
     addr::RawAddr,
     backend::{Backend, TARGET_DOWN},
+    connections::Connections,
     cuckoo,
+    event::Event,
     flow::{FlowEntry, FlowKey},
     maps,
     service::{KeyV4, KeyV6, Service, ServiceTableV4, ServiceTableV6},
@@ -102,6 +104,15 @@ impl Balancer {
             &world.log_level,
             true,
         );
+        if let Some(cap) = &world.new_flows {
+            loader.override_global("NEW_FLOWS_PER_SECOND", cap, true);
+        }
+        if let Some(cap) = &world.new_flows_per_source {
+            loader.override_global("NEW_FLOWS_PER_SOURCE_PER_SECOND", cap, true);
+        }
+        if world.now_s.is_some() {
+            loader.override_global("VIRTUAL_CLOCK", &1u8, true);
+        }
         if let Some(room) = world.max_flows {
             loader.map_max_entries(maps::FLOWS, room);
         }
@@ -124,6 +135,9 @@ impl Balancer {
         for (port, ifindex) in &world.tx_ports {
             ports.set(*port, *ifindex, None, 0)?;
         }
+        if let Some(now_s) = world.now_s {
+            self.set_clock(now_s)?;
+        }
         for service in &world.services {
             let Slots::Cycle(cycle) = &service.slots else { continue };
             self.publish_slots(service.service, cycle)?;
@@ -139,6 +153,32 @@ impl Balancer {
     pub fn set_liveness(&mut self, target: u32, state: u32) -> Result<()> {
         let mut liveness: Array<_, u32> = Array::try_from(self.map(maps::LIVENESS)?)?;
         Ok(liveness.set(target, state, 0)?)
+    }
+
+    /// Sets the time, in a world that has one of its own.
+    pub fn set_clock(&mut self, now_s: u32) -> Result<()> {
+        let mut clock: Array<_, u32> = Array::try_from(self.map(maps::CLOCK)?)?;
+        Ok(clock.set(0, now_s, 0)?)
+    }
+
+    /// Live connections of a backend as the packet path counts them: opened and closed.
+    pub fn connections(&self, backend: u32) -> Result<Connections> {
+        let map = self.ebpf.map(maps::CONNECTIONS).context("no CONNECTIONS")?;
+        Ok(Array::<_, Connections>::try_from(map)?.get(&backend, 0)?)
+    }
+
+    /// What all events have been counted to.
+    pub fn events(&self) -> Result<BTreeMap<Event, u64>> {
+        let map = self.ebpf.map(maps::EVENTS).context("no EVENTS")?;
+        let counters: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
+        let mut sums = BTreeMap::new();
+        for event in Event::ALL {
+            let sum: u64 = counters.get(&(event as u32), 0)?.iter().sum();
+            if sum != 0 {
+                sums.insert(event, sum);
+            }
+        }
+        Ok(sums)
     }
 
     /// Replaces the slots of a service.

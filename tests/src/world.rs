@@ -72,6 +72,12 @@ pub struct World {
     pub tx_ports: BTreeMap<u32, u32>,
     /// Room of the flow table; none: the default.
     pub max_flows: Option<u32>,
+    /// The time in seconds, if it is not to be the kernel's.
+    pub now_s: Option<u32>,
+    /// Cap of new flow entries per second and CPU.
+    pub new_flows: Option<u32>,
+    /// The same for clients nearby.
+    pub new_flows_per_source: Option<u32>,
 }
 
 /// An address as maps hold it.

@@ -7,6 +7,7 @@ pub mod frame;
 pub mod link;
 pub mod v4;
 pub mod v6;
+pub mod quic;
 pub mod rewrite;
 pub mod tunnel;
 
@@ -35,11 +36,13 @@ const TCP_FLAGS: usize = 13;
 pub trait Flow: Copy {
     /// Next protocol of an outer header around a packet of this family.
     const PROTOCOL_IN_IP: u8;
+    /// Leading bits of a client's address that it shares with the clients nearby.
+    const GROUP_PREFIX: u32;
 
     /// Hash of addresses, ports and protocol.
     fn hash(&self, seed: u64) -> u64;
-    /// Hash of the client's address alone.
-    fn source_hash(&self, seed: u64) -> u64;
+    /// Hash of the first `prefix` bits of the client's address.
+    fn source_hash(&self, seed: u64, prefix: u32) -> u64;
     /// Key of the flow table.
     fn key(&self) -> FlowKey;
 }
@@ -57,12 +60,14 @@ pub struct Packet<F> {
     pub traffic_class: u8,
     /// Flags of the TCP header; zero for UDP.
     pub tcp_flags: u8,
+    /// Where the transport header begins in the frame.
+    pub transport_at: usize,
 }
 
 impl<F> Packet<F> {
     /// Whether the packet opens a TCP connection.
     #[inline(always)]
-    pub fn opens_connection(&self) -> bool {
+    pub fn opens_tcp(&self) -> bool {
         self.tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN
     }
 }

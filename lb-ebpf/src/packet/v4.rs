@@ -5,7 +5,7 @@ use core::mem::offset_of;
 use lb_common::{
     addr::{self, FAMILY_V4},
     flow::FlowKey,
-    hash,
+    hash, rate,
     verdict::Reason,
     wire::protocol,
 };
@@ -34,6 +34,7 @@ pub struct FlowV4 {
 
 impl Flow for FlowV4 {
     const PROTOCOL_IN_IP: u8 = protocol::IPV4;
+    const GROUP_PREFIX: u32 = rate::SOURCE_PREFIX_V4;
 
     #[inline(always)]
     fn hash(&self, seed: u64) -> u64 {
@@ -41,8 +42,8 @@ impl Flow for FlowV4 {
     }
 
     #[inline(always)]
-    fn source_hash(&self, seed: u64) -> u64 {
-        hash::flow_v4(seed, self.addresses & u64::from(u32::MAX), 0, 0)
+    fn source_hash(&self, seed: u64, prefix: u32) -> u64 {
+        hash::source_v4(seed, self.addresses as u32, prefix)
     }
 
     #[inline(always)]
@@ -89,12 +90,14 @@ pub fn parse(frame: &Frame, l3: &Layer3) -> Result<Packet<FlowV4>, Reason> {
     if fragment & FRAGMENT_BITS != 0 {
         return Err(Reason::Fragment);
     }
-    let transport = transport(frame, ip + header, length - header as u32, protocol)?;
+    let at = ip + header;
+    let transport = transport(frame, at, length - header as u32, protocol)?;
     Ok(Packet {
         flow: FlowV4 { addresses, ports: transport.ports, protocol },
         tags: l3.tags,
         length,
         traffic_class,
         tcp_flags: transport.tcp_flags,
+        transport_at: at - frame.start,
     })
 }

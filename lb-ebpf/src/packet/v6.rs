@@ -2,7 +2,7 @@
 
 use core::mem::offset_of;
 
-use lb_common::{addr::FAMILY_V6, flow::FlowKey, hash, verdict::Reason, wire::protocol};
+use lb_common::{addr::FAMILY_V6, flow::FlowKey, hash, rate, verdict::Reason, wire::protocol};
 use network_types::ip::Ipv6Hdr;
 
 use super::{
@@ -31,6 +31,7 @@ pub struct FlowV6 {
 
 impl Flow for FlowV6 {
     const PROTOCOL_IN_IP: u8 = protocol::IPV6;
+    const GROUP_PREFIX: u32 = rate::SOURCE_PREFIX_V6;
 
     #[inline(always)]
     fn hash(&self, seed: u64) -> u64 {
@@ -38,8 +39,8 @@ impl Flow for FlowV6 {
     }
 
     #[inline(always)]
-    fn source_hash(&self, seed: u64) -> u64 {
-        hash::flow_v6(seed, self.source, [0; 2], 0, 0)
+    fn source_hash(&self, seed: u64, prefix: u32) -> u64 {
+        hash::source_v6(seed, self.source, prefix)
     }
 
     #[inline(always)]
@@ -95,6 +96,7 @@ pub fn parse(frame: &Frame, l3: &Layer3) -> Result<Packet<FlowV6>, Reason> {
         length: Ipv6Hdr::LEN as u32 + payload,
         traffic_class: (head >> 4) as u8,
         tcp_flags: transport.tcp_flags,
+        transport_at: upper.at - frame.start,
     })
 }
 

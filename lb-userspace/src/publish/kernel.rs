@@ -14,7 +14,7 @@ use lb_common::{
     abi::{ABI_VERSION, Meta},
     backend::{Backend, TARGET_DOWN, TARGET_UP},
     flow::{FlowEntry, FlowKey},
-    maps,
+    maps, rate,
     service::{ServiceTableV4, ServiceTableV6},
     stats::Counter,
 };
@@ -45,6 +45,12 @@ pub(crate) const OBJECT: Object = Object {
         maps::TX_PORTS,
         maps::FORWARDED,
         maps::REASONS,
+        maps::EVENTS,
+        maps::CONNECTIONS,
+        maps::EXPIRED,
+        maps::NEXT,
+        maps::RATE_GLOBAL,
+        maps::RATE_SOURCE,
     ],
     program: "lb",
 };
@@ -87,7 +93,15 @@ impl Kernel {
         let log_level = [options.log_level];
         let seed = options.seed.to_ne_bytes();
         let (mut ebpf, program) = OBJECT
-            .load(&pins, &[("SEED", &seed), ("LOG_LEVEL", &log_level)])
+            .load(
+                &pins,
+                &[
+                    ("SEED", &seed),
+                    ("LOG_LEVEL", &log_level),
+                    ("NEW_FLOWS_PER_SECOND", &new_flows_per_cpu()?.to_ne_bytes()),
+                    ("NEW_FLOWS_PER_SOURCE_PER_SECOND", &rate::NEW_FLOWS_PER_SOURCE_PER_SECOND.to_ne_bytes()),
+                ],
+            )
             .inspect_err(|_| drop(fresh.then(|| wipe(&pins))))?;
         let open = |name: &str| open_map(&pins, name);
         let kernel = Self {
@@ -199,6 +213,13 @@ fn wipe(pins: &Pins) -> Result<(), Error> {
 
 fn open_log(ebpf: &mut Ebpf) -> Result<EbpfLogger<&'static dyn log::Log>, Error> {
     EbpfLogger::init(ebpf).map_err(|error| Error::failed(format!("read the packet path's log: {error}")))
+}
+
+/// Each CPU's share of the new flow entries per second.
+fn new_flows_per_cpu() -> Result<u32, Error> {
+    let cpus =
+        aya::util::online_cpus().map_err(|(path, error)| pins::failed(&format!("read {path}"), &error))?;
+    Ok(rate::NEW_FLOWS_PER_SECOND.div_ceil(cpus.len().max(1) as u32))
 }
 
 /// Opens a pinned map.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use lb_common::{
     backend::{BACKEND_PRESENT, Backend},
     hash, mode,
-    service::{SERVICE_SOURCE_HASH, Service},
+    service::Service,
     slot::{CLASS_DEFAULT, CLASS_LARGE, CLASS_SMALL, CLASS_TINY},
     stats::Counter,
 };
@@ -175,7 +175,7 @@ fn services() -> Vec<WorldService> {
     let v4 = |id: u8, mode, slots| service(id, vip4(id).into(), 80, TCP, mode, slots);
     let v6 = |id: u8, mode, slots| service(id, vip6(id).into(), 80, TCP, mode, slots);
     let source_hash = |mut service: WorldService| {
-        service.service.flags = SERVICE_SOURCE_HASH;
+        service.service.flags = Service::source_hash_flags(32);
         service
     };
     vec![

@@ -1,0 +1,124 @@
+//! Tracked services: who gets a new connection. Every flow is recorded, so that it stays where it began.
+
+use aya_ebpf::{
+    btf_maps::PerCpuArray, helpers::generated::bpf_get_prandom_u32, macros::btf_map, programs::XdpContext,
+};
+use lb_common::{
+    flow::FLOW_OPENED,
+    service::{MAX_SERVICES, SERVICE_QUIC, SERVICE_ROUND_ROBIN, Service},
+    slot::Slot,
+};
+use lb_ebpf::packet::{Flow, Packet};
+
+use crate::{
+    backend::{self, Chosen, PROBES},
+    connections,
+    flow::Record,
+    slot, transition,
+};
+
+/// The slot that each round-robin service turns to next. Every CPU has a turn of its own.
+#[btf_map]
+static NEXT: PerCpuArray<u32, { MAX_SERVICES as usize }> = PerCpuArray::new();
+
+/// Chooses the backend of a packet for a tracked service; 0 if there is none.
+///
+/// A recorded flow stays with its backend while that is up. A new connection goes where the algorithm says, recorded;
+/// if it can't be recorded, to its slot's owner, since its later packets go there too. Any other packet without a record
+/// is of a connection that was forgotten or that began unrecorded: it goes to its slot's owner, recorded.
+#[inline(always)]
+pub fn choose<F: Flow>(
+    ctx: &XdpContext,
+    packet: &Packet<F>,
+    service: &Service,
+    slot: Slot,
+    slot_hash: u64,
+) -> u32 {
+    let record = Record::of(packet, service);
+    let opens = opens(ctx, packet, service, &record);
+    if let Some(entry) = record.find() {
+        if !backend::is_up(entry.backend) {
+            let chosen = algorithm_pick(service.class.into(), service.id, service.flags.into(), slot_hash);
+            if chosen == 0 {
+                return 0;
+            }
+            connections::reassign(entry, chosen);
+        }
+        connections::follow(entry, opens);
+        return entry.backend;
+    }
+    if opens {
+        let chosen = algorithm_pick(service.class.into(), service.id, service.flags.into(), slot_hash);
+        if chosen != 0 && record.insert(chosen, FLOW_OPENED) {
+            connections::open(chosen);
+            return chosen;
+        }
+    }
+    let chosen = transition::by_hash(service, slot, slot_hash);
+    if chosen != 0 && !opens {
+        record.insert(chosen, 0);
+    }
+    chosen
+}
+
+/// Whether a packet without a record begins a connection. Any datagram does, except in QUIC.
+#[inline(always)]
+fn opens<F: Flow>(ctx: &XdpContext, packet: &Packet<F>, service: &Service, record: &Record) -> bool {
+    if service.flags & SERVICE_QUIC != 0 {
+        packet.opens_tcp() || record.opens_quic(ctx, packet, service)
+    } else {
+        packet.opens_tcp() || record.is_udp()
+    }
+}
+
+/// Whom the algorithm gives a new connection; 0 if nobody is up. A function of its own, to keep the verifier's work
+/// small.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn algorithm_pick(class: u32, service: u32, flags: u32, slot_hash: u64) -> u32 {
+    let picked = if flags & u32::from(SERVICE_ROUND_ROBIN) != 0 {
+        round_robin(class, service)
+    } else {
+        least_connections(class, service)
+    };
+    if picked != 0 { picked } else { backend::backend_probe(class, service, slot_hash) }
+}
+
+/// The owner of the next slot; those that are down are skipped. The agent laid the slots out in turns.
+#[inline(always)]
+fn round_robin(class: u32, service: u32) -> u32 {
+    let Some(next) = NEXT.get_ptr_mut(service) else { return 0 };
+    // SAFETY: the number is this CPU's own, and XDP programs do not interrupt each other on a CPU.
+    let next = unsafe { &mut *next };
+    let size = slot::size(class as u8);
+    for _ in 0..PROBES {
+        let index = if *next < size { *next } else { 0 };
+        *next = index + 1;
+        let owner = Slot(slot::slot_other(class, service, slot::hash_of_index(index, size))).backend();
+        if backend::is_ready(owner) {
+            return owner;
+        }
+    }
+    0
+}
+
+/// Of the owners of two random slots, the one with fewer live connections for its weight (M. Mitzenmacher, "The power
+/// of two choices in randomized load balancing", 2001). Slots are shared out by weight, and so are the draws.
+#[inline(always)]
+fn least_connections(class: u32, service: u32) -> u32 {
+    let (one, other) = match (draw(class, service), draw(class, service)) {
+        (Some(one), Some(other)) => (one, other),
+        (one, other) => return one.or(other).map_or(0, |chosen| chosen.0),
+    };
+    let load_of_one = connections::live(one.0) * u64::from(other.1.weight.max(1));
+    let load_of_other = connections::live(other.0) * u64::from(one.1.weight.max(1));
+    if load_of_other < load_of_one { other.0 } else { one.0 }
+}
+
+/// The owner of a random slot, unless it is down.
+#[inline(always)]
+fn draw(class: u32, service: u32) -> Option<Chosen> {
+    // SAFETY: the helper takes no arguments.
+    let random = unsafe { bpf_get_prandom_u32() };
+    backend::get(Slot(slot::slot_other(class, service, u64::from(random) << 32)).backend()).ok()?
+}
