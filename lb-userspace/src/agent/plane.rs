@@ -80,7 +80,9 @@ impl<P: DataPlane + Send + 'static> Plane for Publisher<P> {
 
     fn slots(&self, service: u32) -> Option<SlotsView> {
         let SlotStates { steady, moving, settled, tracked_flows } = self.slot_states(service)?;
-        Some(SlotsView { steady, moving, settled, tracked_flows, quiet_left_s: None })
+        let quiet_left_s =
+            self.quiet_left(service).map(|left| u32::try_from(left.as_secs()).unwrap_or(u32::MAX));
+        Some(SlotsView { steady, moving, settled, tracked_flows, quiet_left_s })
     }
 
     fn owners(&self, service: u32) -> BTreeMap<u32, u32> {
@@ -88,12 +90,12 @@ impl<P: DataPlane + Send + 'static> Plane for Publisher<P> {
     }
 
     fn flows(&self, backend: u32) -> u64 {
-        self.tracked_flows(backend)
+        self.live_flows(backend)
     }
 
     fn preview(&mut self, snapshot: &Snapshot) -> Result<Previews, Error> {
-        let moves = self.moves(snapshot)?.into_iter();
-        Ok(moves.map(|(id, moves)| (id, (moves.slots, moves.tracked_flows))).collect())
+        let services = Self::preview(self, snapshot)?.services.into_iter();
+        Ok(services.map(|(id, of)| (id, (of.moved, of.flows))).collect())
     }
 
     fn resync(&mut self) -> Result<(), Error> {

@@ -23,8 +23,8 @@ pub trait DataPlane {
     fn backends(&self) -> Result<BTreeMap<u32, Backend>, Error>;
     /// Writes an entry of the backend map. The default value makes it vacant.
     fn set_backend(&mut self, id: u32, backend: &Backend) -> Result<(), Error>;
-    /// Sets what was forwarded to a backend to zero, before its id is given to another.
-    fn clear_counter(&mut self, id: u32) -> Result<(), Error>;
+    /// Sets all counters of a backend to zero, before its id is given to another.
+    fn clear_counters(&mut self, id: u32) -> Result<(), Error>;
 
     /// Targets that are down.
     fn targets_down(&self) -> Result<Vec<u32>, Error>;
@@ -52,9 +52,23 @@ pub trait DataPlane {
     /// Replaces the table of IPv6 services.
     fn publish_services_v6(&mut self, table: Box<ServiceTableV6>) -> Result<(), Error>;
 
-    /// Walks the flow table and removes what `keep` says false to. An entry may be seen twice or be missed if the
-    /// packet path writes meanwhile.
-    fn retain_flows(&mut self, keep: &mut dyn FnMut(&FlowKey, &FlowEntry) -> bool) -> Result<(), Error>;
+    /// Shows every entry of the flow table. One may be seen twice or be missed if the packet path writes meanwhile.
+    fn each_flow(&self, visit: &mut dyn FnMut(&FlowKey, &FlowEntry)) -> Result<(), Error>;
+    /// Removes a flow if `gone` says so of what its entry holds at this moment, and returns that.
+    fn remove_flow(
+        &mut self,
+        key: &FlowKey,
+        gone: &dyn Fn(&FlowEntry) -> bool,
+    ) -> Result<Option<FlowEntry>, Error>;
+    /// Notes that so many live connections of a backend were given up.
+    fn add_expired(&mut self, backend: u32, connections: u64) -> Result<(), Error>;
+    /// How many flows the packet path could not record so far.
+    fn unrecorded(&self) -> Result<u64, Error>;
+
+    /// Since which second slots of a service have been moving, as an earlier agent noted. None: it did not.
+    fn moving_since_s(&self, service: u32) -> Result<Option<u32>, Error>;
+    /// Notes since when slots of a service have been moving, for the agent that comes after.
+    fn set_moving_since_s(&mut self, service: u32, since_s: u32) -> Result<(), Error>;
 
     /// Attaches to an interface, or makes sure that it is attached in this mode.
     fn attach(&mut self, ifname: &str, mode: AttachMode) -> Result<Attached, Error>;

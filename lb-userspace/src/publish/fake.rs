@@ -42,6 +42,12 @@ pub struct State {
     pub services_v6: Option<Box<ServiceTableV6>>,
     /// The flow table.
     pub flows: HashMap<FlowKey, FlowEntry>,
+    /// Connections given up by backend.
+    pub expired: BTreeMap<u32, u64>,
+    /// Flows that could not be recorded.
+    pub unrecorded: u64,
+    /// Since when slots move, by service.
+    pub moving_since_s: BTreeMap<u32, u32>,
     /// Attached interfaces.
     pub attached: BTreeMap<String, Attached>,
     /// Every write so far, in order.
@@ -90,7 +96,8 @@ impl DataPlane for Fake {
         Ok(())
     }
 
-    fn clear_counter(&mut self, _id: u32) -> Result<(), Error> {
+    fn clear_counters(&mut self, id: u32) -> Result<(), Error> {
+        self.state().expired.remove(&id);
         Ok(())
     }
 
@@ -164,8 +171,36 @@ impl DataPlane for Fake {
         Ok(())
     }
 
-    fn retain_flows(&mut self, keep: &mut dyn FnMut(&FlowKey, &FlowEntry) -> bool) -> Result<(), Error> {
-        self.state().flows.retain(|key, entry| keep(key, entry));
+    fn each_flow(&self, visit: &mut dyn FnMut(&FlowKey, &FlowEntry)) -> Result<(), Error> {
+        self.state().flows.iter().for_each(|(key, entry)| visit(key, entry));
+        Ok(())
+    }
+
+    fn remove_flow(
+        &mut self,
+        key: &FlowKey,
+        gone: &dyn Fn(&FlowEntry) -> bool,
+    ) -> Result<Option<FlowEntry>, Error> {
+        let mut state = self.state();
+        let is_gone = state.flows.get(key).is_some_and(gone);
+        Ok(is_gone.then(|| state.flows.remove(key)).flatten())
+    }
+
+    fn add_expired(&mut self, backend: u32, connections: u64) -> Result<(), Error> {
+        *self.state().expired.entry(backend).or_default() += connections;
+        Ok(())
+    }
+
+    fn unrecorded(&self) -> Result<u64, Error> {
+        Ok(self.state().unrecorded)
+    }
+
+    fn moving_since_s(&self, service: u32) -> Result<Option<u32>, Error> {
+        Ok(self.state().moving_since_s.get(&service).copied())
+    }
+
+    fn set_moving_since_s(&mut self, service: u32, since_s: u32) -> Result<(), Error> {
+        self.state().moving_since_s.insert(service, since_s);
         Ok(())
     }
 

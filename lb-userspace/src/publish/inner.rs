@@ -188,7 +188,7 @@ impl InnerMaps {
 
     /// One fill, one swap. The outer update returns when no packet sees the former table any more.
     fn publish<V: Pod>(&self, outer: &Outer, index: u32, name: &str, value: &[V]) -> Result<(), Error> {
-        let inner = sys::create_array(name, size_of_val(value))
+        let inner = sys::create_array(name, size_of_val(value), 1)
             .map_err(|error| pins::failed(&format!("make a table for {name}"), &error))?;
         write(&inner, name, &0u32, value)?;
         let next = self.dir.join(format!("{name}{NEXT}"));

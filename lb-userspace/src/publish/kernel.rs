@@ -16,7 +16,6 @@ use lb_common::{
     flow::{FlowEntry, FlowKey},
     maps, rate,
     service::{ServiceTableV4, ServiceTableV6},
-    stats::Counter,
 };
 
 use super::{
@@ -26,6 +25,7 @@ use super::{
     object::Object,
     pins::{self, Pins},
     sys,
+    tracking::Tracking,
 };
 use crate::{desired::model::AttachMode, error::Error, table::transition::Slots};
 
@@ -62,8 +62,7 @@ pub struct Kernel {
     backends: OwnedFd,
     liveness: Arc<OwnedFd>,
     tx_ports: OwnedFd,
-    flows: OwnedFd,
-    forwarded: OwnedFd,
+    tracking: Tracking,
     inner: InnerMaps,
     /// Lines from the packet path, if it logs.
     log: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -109,8 +108,7 @@ impl Kernel {
             backends: open(maps::BACKENDS)?,
             liveness: Arc::new(open(maps::LIVENESS)?),
             tx_ports: open(maps::TX_PORTS)?,
-            flows: open(maps::FLOWS)?,
-            forwarded: open(maps::FORWARDED)?,
+            tracking: Tracking::open(&pins)?,
             inner: InnerMaps::open(&pins)?,
             pins,
             log: if options.log_level == 0 { None } else { Some(open_log(&mut ebpf)?) },
@@ -127,7 +125,7 @@ impl Kernel {
     /// Marks a new set of pins as complete: this is the last thing that makes it one.
     fn complete(&self, seed: u64) -> Result<(), Error> {
         let meta = Meta { abi_version: ABI_VERSION, reserved: 0, seed };
-        let map = sys::create_array(maps::META, size_of::<Meta>())
+        let map = sys::create_array(maps::META, size_of::<Meta>(), 1)
             .map_err(|error| pins::failed("make the map META", &error))?;
         write(&map, maps::META, &0u32, &[meta])?;
         let path = self.pins.map(maps::META);
@@ -203,6 +201,7 @@ fn wipe(pins: &Pins) -> Result<(), Error> {
     for name in [maps::META].iter().chain(OBJECT.maps) {
         pins::remove(&pins.map(name))?;
     }
+    Tracking::wipe(pins)?;
     for dir in [pins.tables(), pins.links()] {
         for name in pins::names(&dir)? {
             pins::remove(&dir.join(name))?;
@@ -283,10 +282,8 @@ impl DataPlane for Kernel {
         write(&self.backends, maps::BACKENDS, &id, std::slice::from_ref(backend))
     }
 
-    fn clear_counter(&mut self, id: u32) -> Result<(), Error> {
-        let cpus =
-            aya::util::nr_cpus().map_err(|(path, error)| pins::failed(&format!("read {path}"), &error))?;
-        write(&self.forwarded, maps::FORWARDED, &id, &vec![Counter::default(); cpus])
+    fn clear_counters(&mut self, id: u32) -> Result<(), Error> {
+        self.tracking.clear_counters(id)
     }
 
     fn targets_down(&self) -> Result<Vec<u32>, Error> {
@@ -357,18 +354,32 @@ impl DataPlane for Kernel {
         self.inner.publish_services_v6(&table)
     }
 
-    fn retain_flows(&mut self, keep: &mut dyn FnMut(&FlowKey, &FlowEntry) -> bool) -> Result<(), Error> {
-        let mut gone = Vec::new();
-        walk(self.flows.as_fd(), maps::FLOWS, |key: &FlowKey, entry: &FlowEntry| {
-            if !keep(key, entry) {
-                gone.push(*key);
-            }
-        })?;
-        for key in gone {
-            sys::map_delete(self.flows.as_fd(), &key)
-                .map_err(|error| pins::failed("write the map FLOWS", &error))?;
-        }
-        Ok(())
+    fn each_flow(&self, visit: &mut dyn FnMut(&FlowKey, &FlowEntry)) -> Result<(), Error> {
+        self.tracking.each_flow(visit)
+    }
+
+    fn remove_flow(
+        &mut self,
+        key: &FlowKey,
+        gone: &dyn Fn(&FlowEntry) -> bool,
+    ) -> Result<Option<FlowEntry>, Error> {
+        self.tracking.remove_flow(key, gone)
+    }
+
+    fn add_expired(&mut self, backend: u32, connections: u64) -> Result<(), Error> {
+        self.tracking.add_expired(backend, connections)
+    }
+
+    fn unrecorded(&self) -> Result<u64, Error> {
+        self.tracking.unrecorded()
+    }
+
+    fn moving_since_s(&self, service: u32) -> Result<Option<u32>, Error> {
+        self.tracking.moving_since_s(service)
+    }
+
+    fn set_moving_since_s(&mut self, service: u32, since_s: u32) -> Result<(), Error> {
+        self.tracking.set_moving_since_s(service, since_s)
     }
 
     fn attach(&mut self, ifname: &str, mode: AttachMode) -> Result<Attached, Error> {

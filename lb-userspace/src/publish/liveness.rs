@@ -1,10 +1,14 @@
 //! The quick way out of rotation: one store per target, past the queue of everything else.
 //!
+//! Down is stored at once. Up waits for the publisher, which first publishes the slot tables: while a target is down, its
+//! connections are recorded with other backends in slots that are at rest, and those records hold only once the slots
+//! say so.
+//!
 //! Checks and snapshots both write here, from different threads and out of step. Each decision has a [`Moment`], and a
 //! snapshot says up to which one it knows them: what was decided later stands.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -33,8 +37,26 @@ struct Known {
 
 #[derive(Clone, Copy)]
 struct Mark {
+    /// What was decided.
     up: bool,
     decided: Moment,
+    /// What the map holds.
+    held_up: bool,
+}
+
+impl Mark {
+    const UNKNOWN: Self = Self { up: true, decided: Moment(0), held_up: true };
+
+    /// Whether it was decided after a snapshot that the target is down.
+    fn fell_after(self, known_until: Moment) -> bool {
+        !self.up && self.decided > known_until
+    }
+}
+
+impl Known {
+    fn mark(&self, target: u32) -> Mark {
+        self.targets.get(&target).copied().unwrap_or(Mark::UNKNOWN)
+    }
 }
 
 impl Liveness {
@@ -43,7 +65,7 @@ impl Liveness {
         store: impl Fn(u32, bool) -> Result<(), Error> + Send + Sync + 'static,
         down: impl IntoIterator<Item = u32>,
     ) -> Self {
-        let mark = Mark { up: false, decided: Moment::default() };
+        let mark = Mark { up: false, held_up: false, ..Mark::UNKNOWN };
         let targets = down.into_iter().map(|target| (target, mark)).collect();
         Self {
             store: Arc::new(store),
@@ -51,32 +73,77 @@ impl Liveness {
         }
     }
 
-    /// Marks a target as was just decided; the packet path follows with its next packet.
+    /// Marks a target as was just decided. The packet path follows with its next packet if it is down, and with the
+    /// next snapshot that says so if it is up.
     ///
     /// # Errors
     /// If the target's number is beyond the map, or the kernel refuses.
     pub fn set(&self, target: u32, up: bool) -> Result<Moment, Error> {
         let mut known = self.lock();
-        (self.store)(target, up)?;
+        if !up {
+            (self.store)(target, false)?;
+        }
         known.last.0 += 1;
         let decided = known.last;
-        known.targets.insert(target, Mark { up, decided });
+        let held_up = up && known.mark(target).held_up;
+        known.targets.insert(target, Mark { up, decided, held_up });
         Ok(decided)
     }
 
-    /// Marks a target as a snapshot has it that knows what was decided until `known_until`. True if it was written:
-    /// it was marked otherwise, and not by a later decision.
-    ///
-    /// # Errors
-    /// If the target's number is beyond the map, or the kernel refuses.
-    pub fn set_unless_newer(&self, target: u32, up: bool, known_until: Moment) -> Result<bool, Error> {
+    /// The last decision.
+    pub(crate) fn last(&self) -> Moment {
+        self.lock().last
+    }
+
+    /// The targets that the map holds as down.
+    pub(crate) fn down(&self) -> BTreeSet<u32> {
+        let known = self.lock();
+        known.targets.iter().filter(|(_, mark)| !mark.held_up).map(|(target, _)| *target).collect()
+    }
+
+    /// Takes over which targets were found down, except where a decision fell since this one.
+    pub(crate) fn found(&self, down: &BTreeSet<u32>, since: Moment) {
         let mut known = self.lock();
-        let mark = known.targets.get(&target).copied();
-        if mark.map_or(up, |mark| mark.up == up || mark.decided > known_until) {
+        for target in down {
+            known.targets.entry(*target).or_insert(Mark::UNKNOWN);
+        }
+        for (target, mark) in &mut known.targets {
+            if mark.decided <= since {
+                mark.held_up = !down.contains(target);
+            }
+        }
+    }
+
+    /// Those targets of a snapshot that are up, going by what was decided later too.
+    pub(crate) fn up(&self, targets: &BTreeMap<u32, bool>, known_until: Moment) -> BTreeSet<u32> {
+        let known = self.lock();
+        let up = targets.iter().filter(|(_, up)| **up).map(|(target, _)| *target);
+        up.filter(|target| !known.mark(*target).fell_after(known_until)).collect()
+    }
+
+    /// Marks a target as down for a snapshot. True if it was written: it was marked otherwise, and not by a later
+    /// decision.
+    pub(crate) fn lower(&self, target: u32, known_until: Moment) -> Result<bool, Error> {
+        let mut known = self.lock();
+        let mark = known.mark(target);
+        if !mark.held_up || mark.decided > known_until {
             return Ok(false);
         }
-        (self.store)(target, up)?;
-        known.targets.insert(target, Mark { up, decided: known_until });
+        (self.store)(target, false)?;
+        known.targets.insert(target, Mark { up: false, decided: known_until, held_up: false });
+        Ok(true)
+    }
+
+    /// Marks a target as up for a snapshot whose slot tables are published. True if it was written: it was marked
+    /// otherwise, and not by a later decision.
+    pub(crate) fn raise(&self, target: u32, known_until: Moment) -> Result<bool, Error> {
+        let mut known = self.lock();
+        let mark = known.mark(target);
+        if mark.held_up || mark.fell_after(known_until) {
+            return Ok(false);
+        }
+        (self.store)(target, true)?;
+        known.targets.insert(target, Mark { up: true, held_up: true, ..mark });
         Ok(true)
     }
 
@@ -126,26 +193,53 @@ mod tests {
         let (liveness, map) = liveness();
         let up = liveness.set(1, true).unwrap();
         let down = liveness.set(1, false).unwrap();
-        assert!(!liveness.set_unless_newer(1, true, up).unwrap());
+        assert!(!liveness.raise(1, up).unwrap());
         assert!(!map.lock().unwrap()[&1]);
-        assert!(liveness.set_unless_newer(1, true, down).unwrap(), "it knew, and something else is to hold");
+        assert!(liveness.up(&[(1, true)].into(), up).is_empty());
+        assert!(liveness.raise(1, down).unwrap(), "it knew, and something else is to hold");
         assert!(map.lock().unwrap()[&1]);
+        let up = liveness.set(1, true).unwrap();
+        assert!(!liveness.lower(1, down).unwrap());
+        assert!(liveness.lower(1, up).unwrap());
+    }
+
+    #[test]
+    fn up_waits_for_the_tables() {
+        let (liveness, map) = liveness();
+        liveness.set(1, false).unwrap();
+        let up = liveness.set(1, true).unwrap();
+        assert!(!map.lock().unwrap()[&1]);
+        assert_eq!(liveness.down(), [1, 9].into());
+        assert_eq!(liveness.up(&[(1, true)].into(), up), [1].into());
+        assert!(liveness.raise(1, up).unwrap());
+        assert_eq!(liveness.down(), [9].into());
     }
 
     #[test]
     fn only_what_differs_is_written() {
         let (liveness, map) = liveness();
-        assert!(!liveness.set_unless_newer(1, true, Moment::default()).unwrap());
-        assert!(!liveness.set_unless_newer(9, false, Moment::default()).unwrap());
-        assert!(liveness.set_unless_newer(9, true, Moment::default()).unwrap(), "found down, is up");
+        assert!(!liveness.raise(1, Moment::default()).unwrap());
+        assert!(!liveness.lower(9, Moment::default()).unwrap());
+        assert!(liveness.raise(9, Moment::default()).unwrap(), "found down, is up");
         assert_eq!(*map.lock().unwrap(), [(9, true)].into());
+    }
+
+    #[test]
+    fn a_foreign_change_is_found() {
+        let (liveness, _map) = liveness();
+        let before = liveness.last();
+        let decided = liveness.set(2, false).unwrap();
+        liveness.found(&[1].into(), before);
+        assert_eq!(liveness.down(), [1, 2].into(), "the decision is newer than what was found");
+        assert!(liveness.raise(1, decided).unwrap());
+        assert!(liveness.lower(9, decided).unwrap(), "someone raised it");
     }
 
     #[test]
     fn a_failed_store_leaves_the_mark() {
         let (liveness, _map) = liveness();
         assert!(liveness.set(10, false).is_err());
-        assert!(liveness.set_unless_newer(10, false, Moment::default()).is_err(), "tried again");
+        assert!(liveness.lower(10, Moment::default()).is_err(), "tried again");
     }
 
     #[test]
@@ -154,6 +248,6 @@ mod tests {
         liveness.set(2, false).unwrap();
         liveness.forget(2).unwrap();
         assert!(map.lock().unwrap()[&2]);
-        assert!(liveness.set_unless_newer(2, false, Moment::default()).unwrap());
+        assert!(liveness.lower(2, Moment::default()).unwrap());
     }
 }

@@ -17,6 +17,7 @@ pub mod decap;
 mod object;
 pub mod pins;
 mod sys;
+mod tracking;
 
 use std::{
     collections::BTreeSet,
@@ -27,7 +28,7 @@ use std::{
 pub use attach::{Attached, XdpMode};
 pub use kernel::Kernel;
 pub use liveness::{Liveness, Moment};
-pub use publisher::Publisher;
+pub use publisher::{Preview, Publisher, ServicePreview};
 
 use crate::{error::Error, observe::Counters};
 
@@ -54,12 +55,15 @@ impl Options {
 /// How long things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// For how long a slot moves: connections that send nothing for so long may change their backend.
+    /// For how long a slot of a TCP or QUIC service moves: connections that send nothing for so long may change their
+    /// backend.
     pub quiet_period: Duration,
-    /// Tracked TCP connections that send nothing for so long are forgotten.
-    pub tcp_idle: Duration,
-    /// The same for UDP.
+    /// The same for other UDP services. Their tracked flows are forgotten after this time too.
     pub udp_idle: Duration,
+    /// Tracked TCP connections that send nothing for so long, or for a quiet period if that is longer, are forgotten.
+    pub tcp_idle: Duration,
+    /// The same in services that track every flow, where a forgotten connection can change its backend.
+    pub tracked_idle: Duration,
     /// The same for TCP connections that one side has closed.
     pub closed_idle: Duration,
     /// Time between two walks of the flow table, while there is anything in transition.
@@ -70,8 +74,9 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             quiet_period: Duration::from_secs(300),
-            tcp_idle: Duration::from_secs(300),
             udp_idle: Duration::from_secs(60),
+            tcp_idle: Duration::from_secs(300),
+            tracked_idle: Duration::from_secs(900),
             closed_idle: Duration::from_secs(30),
             collect_interval: Duration::from_secs(5),
         }

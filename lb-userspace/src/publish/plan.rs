@@ -10,7 +10,8 @@ use lb_common::{
     addr::{FAMILY_V4, FAMILY_V6, from_v4},
     maglev,
     maps::{MAX_BACKENDS, MAX_TX_PORTS},
-    service::{KeyV4, KeyV6, MAX_SERVICES, Service},
+    round_robin,
+    service::{KeyV4, KeyV6, MAX_SERVICES, SERVICE_ROUND_ROBIN, Service},
     slot::SIZES,
 };
 
@@ -19,29 +20,51 @@ use crate::{
     error::Error,
     table::{
         snapshot::{Member, ServiceInput, Snapshot},
-        transition::{self, Slots},
+        transition::{self, Backends, Slots},
     },
 };
 
 /// What the service tables hold: IPv4 and IPv6.
 pub(crate) type Entries = [BTreeMap<Vip, Service>; 2];
 
+/// What becomes of backends with a snapshot.
+pub(crate) struct Fate<'a> {
+    pub snapshot: &'a Snapshot,
+    /// Targets that are up then.
+    pub up: BTreeSet<u32>,
+    /// Those of them that the packet path still holds as down.
+    pub rising: BTreeSet<u32>,
+}
+
+impl Fate<'_> {
+    /// Whether a backend exists and is up.
+    pub(crate) fn is_alive(&self, id: u32) -> bool {
+        self.snapshot.backends.get(&id).is_some_and(|backend| self.up.contains(&backend.target))
+    }
+
+    /// Whether a backend comes up again.
+    pub(crate) fn is_returned(&self, id: u32) -> bool {
+        self.snapshot.backends.get(&id).is_some_and(|backend| self.rising.contains(&backend.target))
+    }
+}
+
 /// The slot table that a service should have, given the one that it has.
 pub(crate) fn next_slots(
     seed: u64,
     current: Option<&Slots>,
     input: &ServiceInput,
-    snapshot: &Snapshot,
+    fate: &Fate<'_>,
 ) -> Result<Slots, Error> {
     let members: Vec<maglev::Member> = input.members.iter().map(maglev_member).collect();
-    let owners = maglev::build(seed, SIZES[usize::from(input.class)], &members)
-        .map_err(|error| Error::invalid(format!("service {}: {error}", input.vip)))?;
-    let alive = |id: u32| {
-        let backend = snapshot.backends.get(&id);
-        backend.is_some_and(|backend| snapshot.targets.get(&backend.target).copied().unwrap_or(true))
+    let size = SIZES[usize::from(input.class)];
+    let owners = match input.flags & SERVICE_ROUND_ROBIN {
+        0 => maglev::build(seed, size, &members),
+        _ => round_robin::build(size, &members),
     };
+    let owners = owners.map_err(|error| Error::invalid(format!("service {}: {error}", input.vip)))?;
+    let backends = Backends { alive: |id| fate.is_alive(id), returned: |id| fate.is_returned(id) };
     Ok(match current {
-        Some(current) => transition::change(current, &owners, alive),
+        Some(current) => transition::change(current, &owners, &backends),
         None => Slots::steady(&owners),
     })
 }

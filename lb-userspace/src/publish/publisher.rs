@@ -1,26 +1,33 @@
 //! Compares a snapshot with what the packet path holds and writes the difference, in an order that is safe for packets.
 
-mod moves;
+mod entries;
+mod preview;
+mod tables;
+mod upkeep;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use lb_common::{backend::Backend, cuckoo};
+use lb_common::backend::Backend;
 
+pub use self::preview::{Preview, ServicePreview};
+use self::upkeep::Upkeep;
 use super::{
     Applied, Attached, Kernel, Liveness, Options, SlotStates, Timing,
-    collector::{Found, InTransition, Walk},
     dataplane::DataPlane,
-    plan::{self, Entries, missing, seconds},
-    published::{Published, by_flow},
+    plan::{self, Entries, Fate},
+    published::{Published, digest},
 };
 use crate::{
     desired::model::AttachMode,
     error::Error,
-    table::{
-        snapshot::{ServiceInput, Snapshot},
-        transition::{self, Slots, StateCounts},
-    },
+    table::{snapshot::Snapshot, transition::StateCounts},
 };
+
+/// Slot tables that one resync reads and compares; the next one goes on from there.
+const TABLES_PER_RESYNC: usize = 32;
 
 /// Keeps the packet path as the last snapshot wants it. Lives on a thread of its own: a swap of a table blocks for
 /// about 8 ms, until no packet sees the former one.
@@ -39,9 +46,9 @@ pub struct Publisher<P: DataPlane = Kernel> {
     service_entries: Option<Entries>,
     /// Whether each target was up when the data plane was taken over.
     known_liveness: BTreeMap<u32, bool>,
-    found: Found,
-    /// Second of the boot clock at which the flow table is walked next.
-    next_walk_s: u32,
+    upkeep: Upkeep,
+    /// The service whose slot table the next resync begins with.
+    resync_from: u32,
 }
 
 impl Publisher<Kernel> {
@@ -74,8 +81,8 @@ impl<P: DataPlane> Publisher<P> {
             service_entries: None,
             timing: options.timing,
             seed: options.seed,
-            found: Found::default(),
-            next_walk_s: 0,
+            upkeep: Upkeep::default(),
+            resync_from: 0,
             services,
             plane,
         })
@@ -90,9 +97,11 @@ impl<P: DataPlane> Publisher<P> {
         plan::check(snapshot)?;
         let mut applied = Applied::default();
         self.write_tx_ports(snapshot, &mut applied)?;
-        self.write_targets(snapshot, &mut applied)?;
+        self.lower_targets(snapshot, &mut applied)?;
         self.write_backends(snapshot, &mut applied)?;
-        let former_classes = self.publish_slot_tables(snapshot, &mut applied)?;
+        let fate = self.fate(snapshot);
+        let former_classes = self.publish_slot_tables(&fate, &mut applied)?;
+        self.raise_targets(&fate, &mut applied)?;
         self.publish_service_tables(snapshot, &mut applied)?;
         self.remove_slot_tables(snapshot, &former_classes, &mut applied)?;
         self.vacate(snapshot, &mut applied)?;
@@ -100,45 +109,50 @@ impl<P: DataPlane> Publisher<P> {
     }
 
     /// Reads again what the packet path holds, so that the next [`Self::apply`] repairs whatever someone else changed.
-    /// Liveness is left out: what it holds is newer than any snapshot.
+    /// Of the slot tables, each call reads some in turn.
     ///
     /// # Errors
     /// If it can't be read.
     pub fn resync(&mut self) -> Result<(), Error> {
+        let decided = self.liveness.last();
+        let down: BTreeSet<u32> = self.plane.targets_down()?.into_iter().collect();
+        self.liveness.found(&down, decided);
+        self.targets.extend(down);
         self.backends = self.plane.backends()?;
         self.tx_ports = self.plane.tx_ports()?;
         self.service_entries = None;
         let held = self.plane.slot_tables()?;
         self.services.retain(|id, published| held.get(id) == Some(&published.class));
         for (id, class) in held {
-            self.services.entry(id).or_insert_with(|| Published::found(class)).members = None;
+            self.services.entry(id).or_insert_with(|| Published::found(class));
+        }
+        self.compare_slot_tables()
+    }
+
+    /// Compares some slot tables with what was published.
+    fn compare_slot_tables(&mut self) -> Result<(), Error> {
+        let from = self.resync_from;
+        let turn: Vec<u32> = self.services.range(from..).map(|(id, _)| *id).take(TABLES_PER_RESYNC).collect();
+        self.resync_from = turn.last().filter(|_| turn.len() == TABLES_PER_RESYNC).map_or(0, |id| id + 1);
+        for id in turn {
+            let held = self.plane.read_slots(id)?.map(|slots| digest(&slots));
+            if let Some(published) = self.services.get_mut(&id)
+                && held != Some(published.digest)
+            {
+                published.source = None;
+            }
         }
         Ok(())
     }
 
-    /// Walks the flow table and ends the transitions that are due. Call it about once a second; most calls do nothing.
-    ///
-    /// # Errors
-    /// If the kernel refuses.
-    pub fn tick(&mut self) -> Result<(), Error> {
-        self.plane.write_log();
-        let now_s = self.plane.now_s();
-        if now_s < self.next_walk_s {
-            return Ok(());
-        }
-        let is_first = self.next_walk_s == 0;
-        self.next_walk_s = now_s.saturating_add(seconds(self.timing.collect_interval));
-        if is_first
-            || self.services.values().any(Published::is_in_transition)
-            || !self.found.by_service.is_empty()
-        {
-            let slots = self.walk_flows(now_s, self.backends.keys().copied().collect())?;
-            self.settle(now_s, slots)?;
-        }
-        Ok(())
+    /// What becomes of backends with a snapshot.
+    fn fate<'a>(&self, snapshot: &'a Snapshot) -> Fate<'a> {
+        let up = self.liveness.up(&snapshot.targets, snapshot.liveness_known_until);
+        let rising = self.liveness.down().intersection(&up).copied().collect();
+        Fate { snapshot, up, rising }
     }
 
-    /// A handle that marks targets up or down at once.
+    /// A handle that marks targets down at once, and up with the next snapshot that says so.
     pub fn liveness(&self) -> Liveness {
         self.liveness.clone()
     }
@@ -156,7 +170,7 @@ impl<P: DataPlane> Publisher<P> {
     /// The slots of a service by state. None if it has no table.
     pub fn slot_states(&self, service_id: u32) -> Option<SlotStates> {
         let StateCounts { steady, moving, settled } = self.services.get(&service_id)?.counts;
-        let tracked_flows = self.found.by_service.get(&service_id).copied().unwrap_or(0);
+        let tracked_flows = self.upkeep.found.by_service.get(&service_id).copied().unwrap_or(0);
         Some(SlotStates { steady, moving, settled, tracked_flows })
     }
 
@@ -167,7 +181,19 @@ impl<P: DataPlane> Publisher<P> {
 
     /// Flows of a backend in the flow table, as of the last walk.
     pub fn tracked_flows(&self, backend_id: u32) -> u64 {
-        self.found.by_backend.get(&backend_id).copied().unwrap_or(0)
+        self.upkeep.found.by_backend.get(&backend_id).map_or(0, |flows| flows.tracked)
+    }
+
+    /// Those of them that the client has not closed. In a service that tracks every flow, all live connections of the
+    /// backend; in others, those that keep it although their slot moves or has moved to another.
+    pub fn live_flows(&self, backend_id: u32) -> u64 {
+        self.upkeep.found.by_backend.get(&backend_id).map_or(0, |flows| flows.live)
+    }
+
+    /// For how long slots of a service still move if nothing else happens. None: none does.
+    pub fn quiet_left(&self, service_id: u32) -> Option<Duration> {
+        let end_s = self.services.get(&service_id)?.quiet_end_s(self.upkeep.capped_s)?;
+        Some(Duration::from_secs(end_s.saturating_sub(self.plane.now_s()).into()))
     }
 
     /// Attaches to an interface.
@@ -191,215 +217,9 @@ impl<P: DataPlane> Publisher<P> {
     pub fn attached(&self) -> Vec<Attached> {
         self.plane.attached()
     }
-
-    fn write_tx_ports(&mut self, snapshot: &Snapshot, applied: &mut Applied) -> Result<(), Error> {
-        for (port, ifindex) in &snapshot.tx_ports {
-            if self.tx_ports.get(port) != Some(ifindex) {
-                self.plane.set_tx_port(*port, Some(*ifindex))?;
-                self.tx_ports.insert(*port, *ifindex);
-                applied.tx_ports += 1;
-            }
-        }
-        Ok(())
-    }
-
-    fn write_backends(&mut self, snapshot: &Snapshot, applied: &mut Applied) -> Result<(), Error> {
-        for (id, backend) in &snapshot.backends {
-            if self.backends.get(id) != Some(backend) {
-                self.plane.set_backend(*id, backend)?;
-                self.backends.insert(*id, *backend);
-                applied.backends += 1;
-            }
-        }
-        Ok(())
-    }
-
-    /// Marks targets, before any backend refers to them.
-    fn write_targets(&mut self, snapshot: &Snapshot, applied: &mut Applied) -> Result<(), Error> {
-        for (target, up) in &snapshot.targets {
-            let written = self.liveness.set_unless_newer(*target, *up, snapshot.liveness_known_until)?;
-            applied.targets += u32::from(written);
-            self.targets.insert(*target);
-        }
-        Ok(())
-    }
-
-    /// Publishes the slot tables that differ; tables of other classes that stay behind are returned.
-    fn publish_slot_tables(
-        &mut self,
-        snapshot: &Snapshot,
-        applied: &mut Applied,
-    ) -> Result<Vec<(u32, u8)>, Error> {
-        let mut former_classes = Vec::new();
-        for (id, input) in &snapshot.services {
-            let former = self.services.get(id);
-            if former.is_some_and(|former| former.is_from(input)) {
-                continue;
-            }
-            let former_class = former.map(|former| former.class);
-            let current = match former_class == Some(input.class) {
-                true => self.plane.read_slots(*id)?,
-                false => None,
-            };
-            let slots = plan::next_slots(self.seed, current.as_ref(), input, snapshot)?;
-            if current.as_ref() != Some(&slots) {
-                self.plane.publish_slots(*id, input.class, &slots)?;
-                applied.slot_tables += 1;
-            }
-            self.note_published(*id, input, current.as_ref(), &slots);
-            former_classes
-                .extend(former_class.filter(|class| *class != input.class).map(|class| (*id, class)));
-        }
-        Ok(former_classes)
-    }
-
-    fn note_published(&mut self, id: u32, input: &ServiceInput, current: Option<&Slots>, slots: &Slots) {
-        let now_s = self.plane.now_s();
-        let former = self.services.remove(&id);
-        let since = |index: usize| {
-            let was_moving = current.is_some_and(|current| current.cur(index).is_moving());
-            let since_s = former.as_ref().and_then(|former| former.moving_since_s.get(index));
-            // A slot that was found moving begins its quiet period anew: since when it moves is not known.
-            since_s.copied().filter(|_| was_moving).unwrap_or(now_s)
-        };
-        let counts = slots.counts();
-        let moving_since_s = match counts.moving {
-            0 => Vec::new(),
-            _ => (0..slots.size()).map(since).collect(),
-        };
-        let published = Published {
-            class: input.class,
-            members: Some(input.members.clone()),
-            by_flow: by_flow(input),
-            counts,
-            owned: slots.owned(),
-            moving_since_s,
-        };
-        self.services.insert(id, published);
-    }
-
-    fn publish_service_tables(&mut self, snapshot: &Snapshot, applied: &mut Applied) -> Result<(), Error> {
-        let wanted = plan::service_entries(snapshot);
-        if self.service_entries.as_ref() == Some(&wanted) {
-            return Ok(());
-        }
-        let (v4, v6) = plan::keys(&wanted);
-        let held = self.plane.services()?;
-        let same_v4 = held.v4.as_deref().map_or(v4.is_empty(), |held| {
-            held.head.services as usize == v4.len()
-                && v4.iter().all(|(key, service)| cuckoo::find_v4(held, *key) == Some(*service))
-        });
-        let same_v6 = held.v6.as_deref().map_or(v6.is_empty(), |held| {
-            held.head.services as usize == v6.len()
-                && v6.iter().all(|(key, service)| cuckoo::find_v6(held, *key) == Some(*service))
-        });
-        if !same_v4 {
-            self.plane.publish_services_v4(
-                cuckoo::build_v4(self.seed, &v4).map_err(|error| Error::invalid(error.to_string()))?,
-            )?;
-            applied.service_tables += 1;
-        }
-        if !same_v6 {
-            self.plane.publish_services_v6(
-                cuckoo::build_v6(self.seed, &v6).map_err(|error| Error::invalid(error.to_string()))?,
-            )?;
-            applied.service_tables += 1;
-        }
-        self.service_entries = Some(wanted);
-        Ok(())
-    }
-
-    /// Removes what no service table names any more.
-    fn remove_slot_tables(
-        &mut self,
-        snapshot: &Snapshot,
-        former_classes: &[(u32, u8)],
-        applied: &mut Applied,
-    ) -> Result<(), Error> {
-        let gone = self.services.iter().filter(|(id, _)| !snapshot.services.contains_key(id));
-        let gone: Vec<(u32, u8)> = gone.map(|(id, published)| (*id, published.class)).collect();
-        for (id, class) in former_classes.iter().chain(&gone) {
-            self.plane.remove_slots(*id, *class)?;
-            applied.slot_tables_removed += 1;
-        }
-        for (id, _) in gone {
-            self.services.remove(&id);
-        }
-        Ok(())
-    }
-
-    /// Empties the entries that nothing refers to any more: flows first, then backends, then egress interfaces.
-    fn vacate(&mut self, snapshot: &Snapshot, applied: &mut Applied) -> Result<(), Error> {
-        let gone = missing(&self.backends, &snapshot.backends);
-        if !gone.is_empty() {
-            self.walk_flows(self.plane.now_s(), snapshot.backends.keys().copied().collect())?;
-        }
-        for id in gone {
-            self.plane.set_backend(id, &Backend::default())?;
-            self.plane.clear_counter(id)?;
-            self.backends.remove(&id);
-            applied.backends += 1;
-        }
-        for port in missing(&self.tx_ports, &snapshot.tx_ports) {
-            self.plane.set_tx_port(port, None)?;
-            self.tx_ports.remove(&port);
-            applied.tx_ports += 1;
-        }
-        let gone = self.targets.iter().filter(|target| !snapshot.targets.contains_key(*target));
-        for target in gone.copied().collect::<Vec<u32>>() {
-            self.liveness.forget(target)?;
-            self.targets.remove(&target);
-        }
-        Ok(())
-    }
-
-    /// Removes the flow entries that are not needed and counts the others. Returns the tables in transition.
-    fn walk_flows(
-        &mut self,
-        now_s: u32,
-        backends: BTreeSet<u32>,
-    ) -> Result<HashMap<u32, InTransition>, Error> {
-        let mut services = HashMap::new();
-        for (id, published) in self.services.iter().filter(|(_, published)| published.is_in_transition()) {
-            if let Some(slots) = self.plane.read_slots(*id)? {
-                services.insert(*id, InTransition { slots, by_flow: published.by_flow });
-            }
-        }
-        let mut walk = Walk {
-            now_s,
-            timing: &self.timing,
-            seed: self.seed,
-            backends,
-            services,
-            found: Found::default(),
-        };
-        self.plane.retain_flows(&mut |key, entry| walk.keep(key, entry))?;
-        self.found = walk.found;
-        Ok(walk.services)
-    }
-
-    /// Ends what is due: moving slots after their quiet period, settled ones without exceptions.
-    fn settle(&mut self, now_s: u32, services: HashMap<u32, InTransition>) -> Result<(), Error> {
-        let quiet_s = seconds(self.timing.quiet_period);
-        for (id, InTransition { slots, .. }) in services {
-            let Some(published) = self.services.get_mut(&id) else { continue };
-            let since_s = &published.moving_since_s;
-            let due = |index: usize| {
-                since_s.get(index).is_some_and(|since_s| now_s.saturating_sub(*since_s) >= quiet_s)
-            };
-            let Some(next) = transition::settle(&slots, due, |index| self.found.is_exception(id, index))
-            else {
-                continue;
-            };
-            self.plane.publish_slots(id, published.class, &next)?;
-            published.counts = next.counts();
-            if published.counts.moving == 0 {
-                published.moving_since_s = Vec::new();
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upkeep_tests;

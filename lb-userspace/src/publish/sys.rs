@@ -31,6 +31,9 @@ pub(crate) struct Shape {
     pub flags: u32,
 }
 
+/// `BPF_NOEXIST` of the kernel.
+const BPF_NOEXIST: u64 = 1;
+
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<RawFd> {
     // SAFETY: the kernel reads and writes `attr` within the size that it is told; what it points to is alive during
     // the call, because each caller below borrows it.
@@ -108,15 +111,15 @@ pub(crate) fn xdp_link_ifindex(link: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(unsafe { info.__bindgen_anon_1.xdp.ifindex })
 }
 
-/// Makes an array of one element, as the inner maps are.
-pub(crate) fn create_array(name: &str, value_size: usize) -> io::Result<OwnedFd> {
+/// Makes an array.
+pub(crate) fn create_array(name: &str, value_size: usize, max_entries: u32) -> io::Result<OwnedFd> {
     let mut attr = empty();
     // SAFETY: all fields of the union are plain integers.
     let create = unsafe { &mut attr.__bindgen_anon_1 };
     create.map_type = BPF_MAP_TYPE_ARRAY as u32;
     create.key_size = size_of::<u32>() as u32;
     create.value_size = u32::try_from(value_size).map_err(io::Error::other)?;
-    create.max_entries = 1;
+    create.max_entries = max_entries;
     for (to, from) in create.map_name.iter_mut().take(15).zip(name.bytes()) {
         *to = from as libc::c_char;
     }
@@ -145,6 +148,37 @@ pub(crate) fn map_lookup<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K, value: &m
 pub(crate) fn map_update<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K, value: &[V]) -> io::Result<()> {
     let mut attr = element(map, std::ptr::from_ref(key).cast(), value.as_ptr() as u64);
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
+/// Writes the value of a key unless it has one.
+pub(crate) fn map_insert<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K, value: &[V]) -> io::Result<()> {
+    let mut attr = element(map, std::ptr::from_ref(key).cast(), value.as_ptr() as u64);
+    attr.__bindgen_anon_2.flags = BPF_NOEXIST;
+    match bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr) {
+        Err(error) if error.raw_os_error() != Some(libc::EEXIST) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a key and reads the value that it had, in one step where the kernel can (5.14 and later, for hash maps).
+/// False if there is none.
+pub(crate) fn map_lookup_and_delete<K: Pod, V: Pod>(
+    map: BorrowedFd<'_>,
+    key: &K,
+    value: &mut [V],
+) -> io::Result<bool> {
+    let mut attr = element(map, std::ptr::from_ref(key).cast(), value.as_mut_ptr() as u64);
+    match bpf(bpf_cmd::BPF_MAP_LOOKUP_AND_DELETE_ELEM, &mut attr) {
+        Ok(_) => Ok(true),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ENOENT) => Ok(false),
+            // ENOTSUPP has no number in libc.
+            Some(libc::EINVAL | libc::EOPNOTSUPP | 524) => {
+                Ok(map_lookup(map, key, value)? && map_delete(map, key).map(|()| true)?)
+            }
+            _ => Err(error),
+        },
+    }
 }
 
 /// Removes a key. It is fine if there is none.

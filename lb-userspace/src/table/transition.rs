@@ -2,16 +2,32 @@
 //!
 //! A slot is steady, moving or settled; see [`lb_common::slot::Slot`]. Connections that began while a slot was moving
 //! are in the flow table, all older ones belong to the former owner. So the former owner stays right however often the
-//! owner changes meanwhile, and it is given up only when it is dead.
+//! owner changes meanwhile, and it is given up only when it has died. While an owner is dead, the packet path sends its
+//! connections elsewhere and records where: its slot is settled next, so that these records stay in force.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use lb_common::slot::Slot;
 
 /// The slots of a service as values: owners with their states, then former owners, in the layout of the map.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Slots {
     words: Vec<u32>,
+}
+
+impl fmt::Debug for Slots {
+    /// The few of small tables, numbers of the others.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.size() {
+            0..=16 => {
+                f.debug_list().entries(self.curs().enumerate().map(|(n, cur)| (cur, self.prev(n)))).finish()
+            }
+            _ => write!(f, "{:?} of {:?}", self.counts(), self.owned()),
+        }
+    }
 }
 
 /// How many slots are in which state.
@@ -23,6 +39,13 @@ pub struct StateCounts {
     pub moving: u32,
     /// With their owner, and exceptions in the flow table.
     pub settled: u32,
+}
+
+impl StateCounts {
+    /// All slots.
+    pub const fn sum(&self) -> u32 {
+        self.steady + self.moving + self.settled
+    }
 }
 
 impl Slots {
@@ -83,6 +106,19 @@ impl Slots {
         (0..).zip(counts).filter(|(_, count)| *count > 0).collect()
     }
 
+    /// All backends that packets may go to by the table: owners, and former owners of moving slots.
+    pub fn named(&self) -> BTreeSet<u32> {
+        let mut named: BTreeSet<u32> = self.owned().into_keys().collect();
+        let mut last = 0;
+        for (index, cur) in self.curs().enumerate() {
+            if cur.is_moving() && self.prev(index) != last {
+                last = self.prev(index);
+                named.insert(last);
+            }
+        }
+        named
+    }
+
     /// Whether these are the owners, in whatever states.
     pub fn have_owners(&self, owners: &[u32]) -> bool {
         self.size() == owners.len() && self.curs().zip(owners).all(|(cur, owner)| cur.backend() == *owner)
@@ -102,31 +138,48 @@ impl Slots {
     }
 }
 
-/// The table that gives every slot its new owner. `alive` says which backends still serve the connections they have.
+/// What became of the backends that a table names.
+pub struct Backends<A, R> {
+    /// Which ones still serve the connections they have.
+    pub alive: A,
+    /// Which ones were dead until now: connections that they had are elsewhere or lost.
+    pub returned: R,
+}
+
+/// The table that gives every slot its new owner.
 ///
 /// Both tables have the same size; without a current one the result is at rest.
-pub fn change(current: &Slots, owners: &[u32], alive: impl Fn(u32) -> bool) -> Slots {
-    let serves = |backend: u32| backend != 0 && alive(backend);
+pub fn change(
+    current: &Slots,
+    owners: &[u32],
+    backends: &Backends<impl Fn(u32) -> bool, impl Fn(u32) -> bool>,
+) -> Slots {
+    let serves = |backend: u32| backend != 0 && (backends.alive)(backend) && !(backends.returned)(backend);
     Slots::build(owners.len(), |index| {
         let (cur, owner) = (current.cur(index), owners[index]);
-        if cur.is_moving() {
-            let prev = current.prev(index);
-            // Recorded connections may name any owner of the meantime, so without a former owner it is settled.
-            if serves(prev) && prev != owner { moving(owner, prev) } else { settled(owner) }
-        } else if cur.backend() == owner {
-            (cur, owner)
-        } else if serves(cur.backend()) {
-            moving(owner, cur.backend())
-        } else if cur.is_settled() {
-            settled(owner)
-        } else {
+        // Whom connections without a record belong to. Those of a former owner that died are lost.
+        let keeper = match current.prev(index) {
+            former if cur.is_moving() && serves(former) => former,
+            _ => cur.backend(),
+        };
+        if cur == Slot::steady(0) {
             (Slot::steady(owner), owner)
+        } else if cur.is_steady() && keeper == owner && !(backends.returned)(owner) {
+            (cur, owner)
+        } else if keeper != owner && serves(keeper) {
+            moving(owner, keeper)
+        } else {
+            // Records may name any owner of the meantime.
+            settled(owner)
         }
     })
 }
 
-/// The table after the end of quiet periods: a moving slot that is `due` settles, and one whose flow table entries all
-/// name the owner (no `exception`) is at rest. None if nothing changes.
+/// The table after a walk of the flow table: a moving slot that is `due` settles. A settled one is at rest, unless the
+/// flow table held an `exception`, a flow of another backend than the owner.
+///
+/// It takes both steps, each with a walk before it: while a slot moves, a flow may be recorded behind the walk's back. A
+/// settled slot gets no new exceptions as long as its owner lives. None if nothing changes.
 pub fn settle(
     current: &Slots,
     due: impl Fn(usize) -> bool,
@@ -134,12 +187,12 @@ pub fn settle(
 ) -> Option<Slots> {
     let next = Slots::build(current.size(), |index| {
         let cur = current.cur(index);
-        if cur.is_steady() || (cur.is_moving() && !due(index)) {
-            (cur, current.prev(index))
-        } else if exception(index) {
+        if cur.is_moving() && due(index) {
             settled(cur.backend())
-        } else {
+        } else if cur.is_settled() && !exception(index) {
             (Slot::steady(cur.backend()), cur.backend())
+        } else {
+            (cur, current.prev(index))
         }
     });
     (next != *current).then_some(next)
@@ -154,132 +207,5 @@ fn settled(owner: u32) -> (Slot, u32) {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// One slot: its word and its former owner.
-    fn one(slot: (Slot, u32)) -> Slots {
-        Slots::build(1, |_| slot)
-    }
-
-    fn rest(owner: u32) -> (Slot, u32) {
-        (Slot::steady(owner), owner)
-    }
-
-    #[test]
-    fn each_change_of_one_slot() {
-        let dead = 9;
-        for (what, before, owner, after) in [
-            ("same owner", rest(1), 1, rest(1)),
-            ("another owner", rest(1), 2, moving(2, 1)),
-            ("the owner died", rest(dead), 2, rest(2)),
-            ("the first owner", rest(0), 2, rest(2)),
-            ("no owner is left, but the former lives", rest(1), 0, moving(0, 1)),
-            ("no owner is left", rest(dead), 0, rest(0)),
-            ("moving on", moving(2, 1), 2, moving(2, 1)),
-            ("a second change", moving(2, 1), 3, moving(3, 1)),
-            ("back to the former", moving(2, 1), 1, settled(1)),
-            ("the former died", moving(2, dead), 2, settled(2)),
-            ("the former died, a second change", moving(2, dead), 3, settled(3)),
-            ("the owner died while moving", moving(dead, 1), 3, moving(3, 1)),
-            ("settled with the same owner", settled(1), 1, settled(1)),
-            ("settled, another owner", settled(1), 2, moving(2, 1)),
-            ("settled, the owner died", settled(dead), 2, settled(2)),
-        ] {
-            assert_eq!(change(&one(before), &[owner], |b| b != dead), one(after), "{what}");
-        }
-    }
-
-    #[test]
-    fn each_end_of_a_quiet_period() {
-        for (what, before, due, exception, after) in [
-            ("not yet", moving(2, 1), false, false, None),
-            ("due", moving(2, 1), true, false, Some(rest(2))),
-            ("due, with exceptions", moving(2, 1), true, true, Some(settled(2))),
-            ("exceptions stay", settled(2), false, true, None),
-            ("the last exception is gone", settled(2), false, false, Some(rest(2))),
-            ("at rest", rest(2), true, true, None),
-        ] {
-            assert_eq!(settle(&one(before), |_| due, |_| exception), after.map(one), "{what}");
-        }
-    }
-
-    #[test]
-    fn slots_are_counted_by_state() {
-        let slots = Slots::build(6, |index| [rest(1), moving(2, 1), settled(1)][index % 3]);
-        assert_eq!(slots.counts(), StateCounts { steady: 2, moving: 2, settled: 2 });
-    }
-
-    /// A model of one slot: where each connection went when it began, against what the slot says about it.
-    #[derive(Default)]
-    struct Model {
-        /// Connections that the flow table names: their backends.
-        recorded: Vec<u32>,
-        /// Backends of the connections that are in no table.
-        unrecorded: Vec<u32>,
-    }
-
-    impl Model {
-        /// A connection begins: it goes to the owner, and is recorded while the slot moves.
-        fn begin(&mut self, slot: Slot) {
-            match (slot.backend(), slot.is_moving()) {
-                (0, _) => {}
-                (owner, true) => self.recorded.push(owner),
-                (owner, false) => self.unrecorded.push(owner),
-            }
-        }
-
-        /// Each connection sends a packet. Those of live backends must meet them again.
-        fn send_all(&mut self, slots: &Slots, dead: &[u32]) -> Result<(), TestCaseError> {
-            let slot = slots.cur(0);
-            let miss = if slot.is_moving() { slots.prev(0) } else { slot.backend() };
-            for backend in std::mem::take(&mut self.unrecorded) {
-                if dead.contains(&backend) {
-                    continue;
-                }
-                prop_assert_eq!(backend, miss, "an unrecorded connection in slot {:?}", slot);
-                if slot.is_moving() { &mut self.recorded } else { &mut self.unrecorded }.push(backend);
-            }
-            self.recorded.retain(|backend| !dead.contains(backend));
-            let other = self.recorded.iter().any(|backend| *backend != slot.backend());
-            prop_assert!(!other || !slot.is_steady(), "a recorded connection is not looked up");
-            Ok(())
-        }
-    }
-
-    proptest! {
-        /// Whatever the order of changes, deaths and quiet periods, no connection of a live backend changes it.
-        #[test]
-        fn connections_keep_their_backend(steps in prop::collection::vec((0u8..5, 0u32..5), 1..60)) {
-            let mut slots = Slots::steady(&[1]);
-            let (mut model, mut dead) = (Model::default(), Vec::new());
-            for (step, backend) in steps {
-                match step {
-                    0 if !dead.contains(&backend) => {
-                        slots = change(&slots, &[backend], |b| !dead.contains(&b));
-                    }
-                    1 if backend != 0 => {
-                        dead.push(backend);
-                        let owner = (1..5).find(|b| !dead.contains(b)).unwrap_or(0);
-                        slots = change(&slots, &[owner], |b| !dead.contains(&b));
-                    }
-                    2 => model.begin(slots.cur(0)),
-                    3 => model.send_all(&slots, &dead)?,
-                    _ => {
-                        // Every live connection has sent something by the end of a quiet period.
-                        model.send_all(&slots, &dead)?;
-                        let owner = slots.cur(0).backend();
-                        let exception = model.recorded.iter().any(|b| *b != owner);
-                        slots = settle(&slots, |_| true, |_| exception).unwrap_or(slots);
-                        if slots.cur(0).is_steady() {
-                            model.unrecorded.append(&mut model.recorded);
-                        }
-                    }
-                }
-            }
-            model.send_all(&slots, &dead)?;
-        }
-    }
-}
+#[path = "transition_tests.rs"]
+mod tests;

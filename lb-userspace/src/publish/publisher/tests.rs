@@ -1,31 +1,36 @@
 //! The publisher against a data plane in memory.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 use lb_common::{
     backend::BACKEND_PRESENT,
-    flow::{FlowEntry, FlowKey},
-    hash::slot_index,
     maps::MAX_BACKENDS,
     mode,
     slot::{CLASS_SMALL, CLASS_TINY, SIZE_TINY},
 };
 
 use super::*;
-use crate::{error::Kind, publish::fake::Fake, table::snapshot::Member};
+use crate::{
+    error::Kind,
+    publish::fake::Fake,
+    table::{
+        snapshot::{Member, ServiceInput},
+        transition::Slots,
+    },
+};
 
-const SEED: u64 = 7;
+pub(super) const SEED: u64 = 7;
 
 fn options() -> Options {
     Options::new("/nowhere", SEED)
 }
 
-fn open(fake: &Fake) -> Publisher<Fake> {
+pub(super) fn open(fake: &Fake) -> Publisher<Fake> {
     Publisher::with(fake.clone(), &options()).unwrap()
 }
 
 /// One service, id 1, of these backends; a backend's target has its number.
-fn snapshot(members: &[u32]) -> Snapshot {
+pub(super) fn snapshot(members: &[u32]) -> Snapshot {
     let mut snapshot = Snapshot::default();
     for id in members {
         let backend = Backend { flags: BACKEND_PRESENT, target: *id, ..Backend::default() };
@@ -50,20 +55,20 @@ fn member(id: u32) -> Member {
 }
 
 /// Takes a backend out of rotation; it still serves what it has.
-fn drain(snapshot: &mut Snapshot, id: u32) {
+pub(super) fn drain(snapshot: &mut Snapshot, id: u32) {
     let input = snapshot.services.get_mut(&1).unwrap();
     input.members.retain(|member| member.id != id);
 }
 
-fn writes(fake: &Fake) -> Vec<String> {
+pub(super) fn writes(fake: &Fake) -> Vec<String> {
     std::mem::take(&mut fake.state().writes)
 }
 
-fn slots(fake: &Fake) -> Slots {
+pub(super) fn slots(fake: &Fake) -> Slots {
     fake.state().slots[&(1, CLASS_TINY)].clone()
 }
 
-fn pass(fake: &Fake, publisher: &mut Publisher<Fake>, seconds: u32) {
+pub(super) fn pass(fake: &Fake, publisher: &mut Publisher<Fake>, seconds: u32) {
     fake.state().now_s += seconds;
     publisher.tick().unwrap();
 }
@@ -202,96 +207,37 @@ fn each_failure_is_made_good_by_the_next_call() {
 }
 
 #[test]
-fn a_drained_backend_keeps_its_connections_for_a_quiet_period() {
+fn liveness_that_someone_else_changed_is_repaired_after_a_resync() {
     let fake = Fake::default();
     let mut publisher = open(&fake);
     let mut wanted = snapshot(&[1, 2]);
-    publisher.apply(&wanted).unwrap();
-    let before = slots(&fake);
-    drain(&mut wanted, 2);
-    publisher.apply(&wanted).unwrap();
-    let after = slots(&fake);
-    for index in 0..SIZE_TINY {
-        assert_eq!(after.cur(index).backend(), 1);
-        assert_eq!(after.prev(index), before.cur(index).backend());
-    }
-    let moved = before.curs().filter(|cur| cur.backend() == 2).count() as u32;
-    let states = SlotStates { steady: SIZE_TINY as u32 - moved, moving: moved, ..SlotStates::default() };
-    assert_eq!(publisher.slot_states(1), Some(states));
-    pass(&fake, &mut publisher, 299);
-    assert_eq!(publisher.slot_states(1), Some(states));
-    pass(&fake, &mut publisher, 5);
-    assert_eq!(slots(&fake), Slots::steady(&[1; SIZE_TINY]));
-}
-
-/// A client whose slot belongs to a backend.
-fn flow_of(slots: &Slots, backend: u32) -> FlowKey {
-    (1u16..)
-        .map(|port| FlowKey {
-            source_port: port.to_be_bytes(),
-            protocol: 6,
-            family: lb_common::addr::FAMILY_V4,
-            ..FlowKey::default()
-        })
-        .find(|key| slots.cur(slot_index(key.hash(SEED), slots.size())).backend() == backend)
-        .unwrap()
-}
-
-#[test]
-fn a_slot_rests_when_its_last_exception_is_gone() {
-    let fake = Fake::default();
-    let mut publisher = open(&fake);
-    let mut wanted = snapshot(&[1, 2]);
-    publisher.apply(&wanted).unwrap();
-    let key = flow_of(&slots(&fake), 2);
-    drain(&mut wanted, 2);
-    publisher.apply(&wanted).unwrap();
-    let see = |now_s| FlowEntry { backend: 2, service: 1, last_seen_s: now_s, flags: 0 };
-    fake.state().flows.insert(key, see(299));
-    pass(&fake, &mut publisher, 305);
-    let states = publisher.slot_states(1).unwrap();
-    assert_eq!((states.moving, states.settled, states.tracked_flows), (0, 1, 1));
-    assert_eq!(publisher.tracked_flows(2), 1);
-    // It idles, and is forgotten.
-    pass(&fake, &mut publisher, 305);
-    let states = publisher.slot_states(1).unwrap();
-    assert_eq!((states.settled, states.tracked_flows, states.steady), (0, 0, SIZE_TINY as u32));
-    assert!(fake.state().flows.is_empty());
-}
-
-#[test]
-fn a_later_change_does_not_shorten_the_quiet_period_of_its_slots() {
-    let fake = Fake::default();
-    let mut publisher = open(&fake);
-    let mut wanted = snapshot(&[1, 2, 3]);
-    publisher.apply(&wanted).unwrap();
-    drain(&mut wanted, 3);
-    publisher.apply(&wanted).unwrap();
-    pass(&fake, &mut publisher, 200);
-    drain(&mut wanted, 2);
-    publisher.apply(&wanted).unwrap();
-    pass(&fake, &mut publisher, 105);
-    let after = slots(&fake);
-    // What belonged to 3 has moved long enough, what belonged to 2 has not.
-    assert!(after.counts().moving > 0);
-    for index in 0..SIZE_TINY {
-        assert!(!after.cur(index).is_moving() || after.prev(index) == 2);
-    }
-    pass(&fake, &mut publisher, 200);
-    assert_eq!(slots(&fake), Slots::steady(&[1; SIZE_TINY]));
-}
-
-#[test]
-fn nothing_is_kept_of_a_dead_backend() {
-    let fake = Fake::default();
-    let mut publisher = open(&fake);
-    let mut wanted = snapshot(&[1, 2]);
-    publisher.apply(&wanted).unwrap();
     wanted.targets.insert(2, false);
     drain(&mut wanted, 2);
     publisher.apply(&wanted).unwrap();
-    assert_eq!(slots(&fake), Slots::steady(&[1; SIZE_TINY]));
+    fake.state().down = BTreeSet::from([1, 7]);
+    publisher.resync().unwrap();
+    publisher.apply(&wanted).unwrap();
     assert_eq!(fake.state().down, BTreeSet::from([2]));
+}
+
+#[test]
+fn a_slot_table_that_someone_else_changed_is_repaired_by_its_turn() {
+    let fake = Fake::default();
+    let mut publisher = open(&fake);
+    let mut wanted = snapshot(&[1, 2]);
+    for id in 2..=40u16 {
+        let vip = format!("192.0.2.1:{id}/tcp").parse().unwrap();
+        let input = ServiceInput { vip, ..wanted.services[&1].clone() };
+        wanted.services.insert(id.into(), input);
+    }
+    publisher.apply(&wanted).unwrap();
+    fake.state().slots.insert((40, CLASS_TINY), Slots::steady(&[9; SIZE_TINY]));
+    writes(&fake);
+    for _ in 0..2 {
+        publisher.resync().unwrap();
+        publisher.apply(&wanted).unwrap();
+    }
+    assert_eq!(writes(&fake), ["slots 40"]);
 }
 
 #[test]
@@ -327,24 +273,6 @@ fn a_dead_target_is_marked_before_a_backend_refers_to_it() {
     wanted.targets.insert(1, false);
     open(&fake).apply(&wanted).unwrap();
     assert_eq!(writes(&fake)[1..3], ["target 1 down", "backend 1"]);
-}
-
-#[test]
-fn flows_of_removed_backends_are_forgotten() {
-    let fake = Fake::default();
-    let mut publisher = open(&fake);
-    let mut wanted = snapshot(&[1, 2, 3]);
-    publisher.apply(&wanted).unwrap();
-    drain(&mut wanted, 2);
-    publisher.apply(&wanted).unwrap();
-    for (port, backend) in [(1u16, 1), (2, 2)] {
-        let key = FlowKey { source_port: port.to_be_bytes(), protocol: 6, ..FlowKey::default() };
-        fake.state().flows.insert(key, FlowEntry { backend, service: 1, last_seen_s: 0, flags: 0 });
-    }
-    wanted.backends.remove(&2);
-    publisher.apply(&wanted).unwrap();
-    assert!(fake.state().flows.values().all(|entry| entry.backend != 2));
-    assert!(!fake.state().backends.contains_key(&2));
 }
 
 #[test]
@@ -392,15 +320,4 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
         assert_eq!(publisher.apply(&wanted).unwrap_err().kind, kind);
         assert_eq!(writes(&fake), [""; 0]);
     }
-}
-
-#[test]
-fn a_tick_does_nothing_at_rest() {
-    let fake = Fake::default();
-    let mut publisher = open(&fake);
-    publisher.apply(&snapshot(&[1, 2])).unwrap();
-    publisher.tick().unwrap();
-    writes(&fake);
-    pass(&fake, &mut publisher, Duration::from_secs(3600).as_secs() as u32);
-    assert_eq!(writes(&fake), [""; 0]);
 }

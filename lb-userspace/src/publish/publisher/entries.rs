@@ -1,0 +1,88 @@
+//! The entries of the egress, backend and liveness maps.
+
+use std::collections::BTreeSet;
+
+use lb_common::backend::Backend;
+
+use super::Publisher;
+use crate::{
+    error::Error,
+    publish::{
+        Applied,
+        dataplane::DataPlane,
+        plan::{Fate, missing},
+    },
+    table::snapshot::Snapshot,
+};
+
+impl<P: DataPlane> Publisher<P> {
+    pub(super) fn write_tx_ports(&mut self, snapshot: &Snapshot, applied: &mut Applied) -> Result<(), Error> {
+        for (port, ifindex) in &snapshot.tx_ports {
+            if self.tx_ports.get(port) != Some(ifindex) {
+                self.plane.set_tx_port(*port, Some(*ifindex))?;
+                self.tx_ports.insert(*port, *ifindex);
+                applied.tx_ports += 1;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_backends(&mut self, snapshot: &Snapshot, applied: &mut Applied) -> Result<(), Error> {
+        for (id, backend) in &snapshot.backends {
+            if self.backends.get(id) != Some(backend) {
+                self.plane.set_backend(*id, backend)?;
+                self.backends.insert(*id, *backend);
+                applied.backends += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks targets as down, before any backend refers to them.
+    pub(super) fn lower_targets(&mut self, snapshot: &Snapshot, applied: &mut Applied) -> Result<(), Error> {
+        for (target, up) in &snapshot.targets {
+            self.targets.insert(*target);
+            if !up {
+                let written = self.liveness.lower(*target, snapshot.liveness_known_until)?;
+                applied.targets += u32::from(written);
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks targets as up, after the slot tables took note that their backends were down.
+    pub(super) fn raise_targets(&mut self, fate: &Fate<'_>, applied: &mut Applied) -> Result<(), Error> {
+        for target in &fate.rising {
+            let written = self.liveness.raise(*target, fate.snapshot.liveness_known_until)?;
+            applied.targets += u32::from(written);
+        }
+        Ok(())
+    }
+
+    /// Empties the entries that nothing refers to any more: flows first, then backends, then egress interfaces.
+    pub(super) fn vacate(&mut self, snapshot: &Snapshot, applied: &mut Applied) -> Result<(), Error> {
+        let gone = missing(&self.backends, &snapshot.backends);
+        if !gone.is_empty() {
+            let remaining: BTreeSet<u32> = snapshot.backends.keys().copied().collect();
+            self.walk_flows(self.plane.now_s(), remaining)?;
+        }
+        for id in gone {
+            // Whoever gets the id next counts from zero, also if this is interrupted: a vacant entry comes last.
+            self.plane.clear_counters(id)?;
+            self.plane.set_backend(id, &Backend::default())?;
+            self.backends.remove(&id);
+            applied.backends += 1;
+        }
+        for port in missing(&self.tx_ports, &snapshot.tx_ports) {
+            self.plane.set_tx_port(port, None)?;
+            self.tx_ports.remove(&port);
+            applied.tx_ports += 1;
+        }
+        let gone = self.targets.iter().filter(|target| !snapshot.targets.contains_key(*target));
+        for target in gone.copied().collect::<Vec<u32>>() {
+            self.liveness.forget(target)?;
+            self.targets.remove(&target);
+        }
+        Ok(())
+    }
+}
