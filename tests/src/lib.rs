@@ -6,6 +6,7 @@ pub mod bpffs;
 pub mod capture;
 pub mod client;
 pub mod cluster;
+pub mod cpu;
 pub mod demo;
 pub mod link;
 pub mod netns;

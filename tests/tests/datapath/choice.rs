@@ -1,12 +1,16 @@
 //! Which backend: the slot that the flow's hash names, in tables of each size, and another where that one is down.
 
-use lb_common::{hash, slot::SIZES};
+use std::net::Ipv6Addr;
+
+use lb_common::{hash, service::Service, slot::SIZES};
 use lb_tests::{
-    packet::{self, ACK},
-    runner::{Balancer, Label},
+    packet::{self, ACK, Frame},
+    runner::{Balancer, Label, Slots, WorldService, words},
 };
 
-use crate::world::{CLIENT_PORT, CLIENT_V4, SEED, TCP, balancer, data, hash_v4, v4};
+use crate::world::{
+    CLIENT_PORT, CLIENT_V4, SEED, TCP, balancer, data, forwarded_to, hash_v4, service, v4, vip4, vip6, world,
+};
 
 /// The backend that a packet of the flow goes to.
 fn chosen(balancer: &mut Balancer, service: u8, source_port: u16) -> Label {
@@ -59,5 +63,40 @@ fn source_hash_looks_at_the_client_alone() {
     let slot = hash::slot_index(hash::flow_v4(SEED, source, 0, 0), SIZES[2]);
     for port in CLIENT_PORT..CLIENT_PORT + 20 {
         assert_eq!(chosen(&mut balancer, 29, port), Label::Forwarded(11 + slot as u32 % 4));
+    }
+}
+
+#[test]
+fn source_hash_looks_at_the_prefix_alone() {
+    let mut world = world();
+    let mut add = |service: WorldService, prefix| {
+        let flags = Service::source_hash_flags(prefix);
+        world.services.push(WorldService { service: Service { flags, ..service.service }, ..service });
+    };
+    let owners = Slots::shared(&[11, 12, 13, 14]);
+    add(service(60, vip4(60).into(), 80, TCP, 0, owners.clone()), 24);
+    add(service(61, vip4(61).into(), 80, TCP, 0, owners.clone()), 0);
+    add(service(62, vip6(62).into(), 80, TCP, 0, owners.clone()), 64);
+    add(service(63, vip6(63).into(), 80, TCP, 0, owners), 128);
+    let mut balancer = Balancer::load(&world).unwrap();
+    let mut chosen = |frame: Frame| forwarded_to(&mut balancer, &frame);
+    let owner = |hash| 11 + hash::slot_index(hash, SIZES[2]) as u32 % 4;
+    for third in 0..20 {
+        for last in [0, 1, 255] {
+            let client = [192, 0, third, last];
+            let frame = |service| {
+                packet::tcp(u16::from(last) + 1, 80, ACK, b"").v4(client.into(), vip4(service)).frame()
+            };
+            let expected = hash::flow_v4(SEED, u64::from(u32::from_le_bytes([192, 0, third, 0])), 0, 0);
+            assert_eq!(chosen(frame(60)), owner(expected), "{client:?}");
+            assert_eq!(chosen(frame(61)), owner(hash::flow_v4(SEED, 0, 0, 0)));
+        }
+        for last in [0, 1, 0xffff] {
+            let client = Ipv6Addr::new(0x2001, 0xdb8, 0, third.into(), 0, 0, 0, last);
+            let frame = |service| packet::tcp(1, 80, ACK, b"").v6(client, vip6(service)).frame();
+            let [high, low] = words(client);
+            assert_eq!(chosen(frame(62)), owner(hash::flow_v6(SEED, [high, 0], [0; 2], 0, 0)), "{client}");
+            assert_eq!(chosen(frame(63)), owner(hash::flow_v6(SEED, [high, low], [0; 2], 0, 0)), "{client}");
+        }
     }
 }

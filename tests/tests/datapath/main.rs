@@ -8,6 +8,8 @@ mod headers;
 mod reasons;
 mod choice;
 mod transition;
+mod algorithms;
+mod caps;
 mod truncation;
 mod random;
 mod decap;

@@ -64,6 +64,23 @@ pub fn check(rows: Vec<Row>, mut run: impl FnMut(&[u8]) -> Outcome) {
     assert_eq!(wrong, 0, "{wrong} of {} rows differ", rows.len());
 }
 
+/// Who got the packet, which must be counted there and nowhere else.
+pub fn forwarded_to(balancer: &mut Balancer, frame: &Frame) -> u32 {
+    let bytes = frame.bytes();
+    let outcome = balancer.run(&bytes).unwrap();
+    let Some(Label::Forwarded(id)) = outcome.counted.keys().next().copied() else {
+        panic!("not forwarded: {outcome:?}");
+    };
+    assert_eq!(outcome.counted, once(Label::Forwarded(id), bytes.len()));
+    assert_eq!(outcome.bytes, to(id, frame.clone()).bytes());
+    id
+}
+
+/// A backend that direct return reaches.
+pub fn backend(id: u32) -> Backend {
+    runner::backend(id, backend4(id).into(), LB_V4.into())
+}
+
 /// Counters after one packet.
 pub fn once(label: Label, bytes: usize) -> Counters {
     Counters::from([(label, Counter { packets: 1, bytes: bytes as u64 })])
@@ -136,7 +153,7 @@ pub fn label(hash: u64) -> u32 {
     hash as u32 & 0xf_ffff
 }
 
-fn service(id: u8, address: IpAddr, port: u16, protocol: u8, mode: u8, slots: Slots) -> WorldService {
+pub fn service(id: u8, address: IpAddr, port: u16, protocol: u8, mode: u8, slots: Slots) -> WorldService {
     let service = Service { id: id.into(), mode, class: CLASS_DEFAULT, flags: 0 };
     WorldService { address, port, protocol, service, slots }
 }

@@ -1,0 +1,24 @@
+//! Keeps a thread on one CPU.
+
+use anyhow::{Result, ensure};
+
+/// Pins this thread to the nth of the CPUs that it may run on, counted round.
+pub fn pin_to(nth: usize) -> Result<()> {
+    // SAFETY: all zeros is an empty set of CPUs.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is a live local of the size that is passed.
+    let result = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &mut set) };
+    ensure!(result == 0, "sched_getaffinity: {}", std::io::Error::last_os_error());
+    // SAFETY: as above, and the index is below the set's size.
+    let allowed = (0..libc::CPU_SETSIZE as usize).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) });
+    let allowed: Vec<usize> = allowed.collect();
+    ensure!(!allowed.is_empty(), "no CPU to run on");
+    // SAFETY: as above.
+    let result = unsafe {
+        libc::CPU_ZERO(&mut set);
+        libc::CPU_SET(allowed[nth % allowed.len()], &mut set);
+        libc::sched_setaffinity(0, size_of_val(&set), &set)
+    };
+    ensure!(result == 0, "sched_setaffinity: {}", std::io::Error::last_os_error());
+    Ok(())
+}
