@@ -121,6 +121,10 @@ fn a_drain_ends_when_the_last_connection_does() {
     drain.wait_for(&scene.all_left());
     assert!(drain.child.try_wait().unwrap().is_none(), "connections are left");
     assert_eq!(backend(scene.instance(), &scene.address)["tracked_flows"], scene.connections);
+    for verb in ["del", "maint"] {
+        let preview = scene.instance().json(&["backend", verb, "web", &scene.address, "--dry-run"]).unwrap();
+        assert_eq!(preview["services"][0]["flows_broken"], scene.connections, "{verb}: {preview}");
+    }
     scene.assert_unharmed();
     let Scene { cluster, streams, address, .. } = scene;
     assert_eq!(streams.finish().unwrap(), Vec::<String>::new());
