@@ -90,7 +90,8 @@ impl<P: DataPlane + Send + 'static> Plane for Publisher<P> {
     }
 
     fn flows(&self, backend: u32) -> u64 {
-        self.live_flows(backend)
+        // Those that the client has closed included: the backend may still send.
+        self.tracked_flows(backend)
     }
 
     fn preview(&mut self, snapshot: &Snapshot) -> Result<Previews, Error> {

@@ -34,6 +34,8 @@ pub(crate) struct Fate<'a> {
     pub up: BTreeSet<u32>,
     /// Those of them that the packet path still holds as down.
     pub rising: BTreeSet<u32>,
+    /// Backends that change from a target that is down to one that is up, as at the end of their maintenance.
+    pub returning: BTreeSet<u32>,
 }
 
 impl Fate<'_> {
@@ -44,7 +46,8 @@ impl Fate<'_> {
 
     /// Whether a backend comes up again.
     pub(crate) fn is_returned(&self, id: u32) -> bool {
-        self.snapshot.backends.get(&id).is_some_and(|backend| self.rising.contains(&backend.target))
+        self.returning.contains(&id)
+            || self.snapshot.backends.get(&id).is_some_and(|backend| self.rising.contains(&backend.target))
     }
 }
 

@@ -98,10 +98,11 @@ impl<P: DataPlane> Publisher<P> {
         let mut applied = Applied::default();
         self.write_tx_ports(snapshot, &mut applied)?;
         self.lower_targets(snapshot, &mut applied)?;
-        self.write_backends(snapshot, &mut applied)?;
         let fate = self.fate(snapshot);
+        self.write_backends(&fate, &mut applied)?;
         let former_classes = self.publish_slot_tables(&fate, &mut applied)?;
         self.raise_targets(&fate, &mut applied)?;
+        self.return_backends(&fate, &mut applied)?;
         self.publish_service_tables(snapshot, &mut applied)?;
         self.remove_slot_tables(snapshot, &former_classes, &mut applied)?;
         self.vacate(snapshot, &mut applied)?;
@@ -148,8 +149,15 @@ impl<P: DataPlane> Publisher<P> {
     /// What becomes of backends with a snapshot.
     fn fate<'a>(&self, snapshot: &'a Snapshot) -> Fate<'a> {
         let up = self.liveness.up(&snapshot.targets, snapshot.liveness_known_until);
-        let rising = self.liveness.down().intersection(&up).copied().collect();
-        Fate { snapshot, up, rising }
+        let down = self.liveness.down();
+        let rising = down.intersection(&up).copied().collect();
+        let is_returning = |id: &u32, target: u32| {
+            let held = self.backends.get(id).map(|held| held.target);
+            up.contains(&target) && held.is_some_and(|held| held != target && down.contains(&held))
+        };
+        let returning = snapshot.backends.iter().filter(|(id, backend)| is_returning(id, backend.target));
+        let returning = returning.map(|(id, _)| *id).collect();
+        Fate { snapshot, up, rising, returning }
     }
 
     /// A handle that marks targets down at once, and up with the next snapshot that says so.

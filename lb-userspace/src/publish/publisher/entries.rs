@@ -27,13 +27,31 @@ impl<P: DataPlane> Publisher<P> {
         Ok(())
     }
 
-    pub(super) fn write_backends(&mut self, snapshot: &Snapshot, applied: &mut Applied) -> Result<(), Error> {
-        for (id, backend) in &snapshot.backends {
-            if self.backends.get(id) != Some(backend) {
-                self.plane.set_backend(*id, backend)?;
-                self.backends.insert(*id, *backend);
-                applied.backends += 1;
+    /// Writes the entries of backends. Those that return keep their former target for now.
+    pub(super) fn write_backends(&mut self, fate: &Fate<'_>, applied: &mut Applied) -> Result<(), Error> {
+        for (id, backend) in &fate.snapshot.backends {
+            let held = self.backends.get(id).filter(|_| fate.returning.contains(id));
+            let target = held.map_or(backend.target, |held| held.target);
+            self.write_backend(*id, Backend { target, ..*backend }, applied)?;
+        }
+        Ok(())
+    }
+
+    /// Gives backends that return their target, after the slot tables took note that they were down.
+    pub(super) fn return_backends(&mut self, fate: &Fate<'_>, applied: &mut Applied) -> Result<(), Error> {
+        for id in &fate.returning {
+            if let Some(backend) = fate.snapshot.backends.get(id) {
+                self.write_backend(*id, *backend, applied)?;
             }
+        }
+        Ok(())
+    }
+
+    fn write_backend(&mut self, id: u32, backend: Backend, applied: &mut Applied) -> Result<(), Error> {
+        if self.backends.get(&id) != Some(&backend) {
+            self.plane.set_backend(id, &backend)?;
+            self.backends.insert(id, backend);
+            applied.backends += 1;
         }
         Ok(())
     }

@@ -267,6 +267,26 @@ fn the_latest_decision_on_a_target_wins() {
 }
 
 #[test]
+fn a_backend_leaves_its_maintenance_after_its_slots_settled() {
+    let fake = Fake::default();
+    let mut publisher = open(&fake);
+    let wanted = snapshot(&[1, 2]);
+    publisher.apply(&wanted).unwrap();
+    let owned = publisher.owned_slots(1)[&2];
+    let mut out = wanted.clone();
+    out.targets.insert(9, false);
+    out.backends.get_mut(&2).unwrap().target = 9;
+    publisher.apply(&out).unwrap();
+    writes(&fake);
+    // The slots still name it.
+    let back = Snapshot { targets: BTreeMap::from([(1, true), (2, true), (9, false)]), ..wanted };
+    publisher.apply(&back).unwrap();
+    assert_eq!(writes(&fake), ["slots 1", "backend 2"]);
+    assert_eq!(publisher.slot_states(1).unwrap().settled, owned);
+    assert_eq!(publisher.apply(&back).unwrap(), Applied::default());
+}
+
+#[test]
 fn a_dead_target_is_marked_before_a_backend_refers_to_it() {
     let fake = Fake::default();
     let mut wanted = snapshot(&[1]);
