@@ -6,7 +6,10 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use aya::{Ebpf, EbpfError, EbpfLoader, programs::Xdp};
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    programs::{ProgramError, Xdp},
+};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_DEVMAP;
 
 use super::{
@@ -127,7 +130,12 @@ impl fmt::Display for Shape {
 
 /// Why loading failed: no rights, a kernel that is too old, or what the kernel said.
 fn cannot_load(error: &EbpfError) -> Error {
-    let text = chain(error);
+    let text = match error {
+        EbpfError::ProgramError(ProgramError::LoadError { io_error, verifier_log }) => {
+            refused(io_error, &verifier_log.to_string())
+        }
+        _ => chain(error),
+    };
     if text.contains("Operation not permitted")
         || text.contains("Permission denied") && !text.contains("verifier")
     {
@@ -145,6 +153,29 @@ fn cannot_load(error: &EbpfError) -> Error {
         )),
         _ => Error::failed(format!("load the packet path: {text}")),
     }
+}
+
+/// Lines at the end of the verifier's log that say why it refused.
+const LAST_LINES: usize = 4;
+
+/// What the verifier said, in short; with `LB_VERIFIER_LOG=1` all of it goes to standard error first.
+fn refused(error: &io::Error, log: &str) -> String {
+    if std::env::var_os("LB_VERIFIER_LOG").is_some_and(|value| value == "1") {
+        eprintln!("{log}");
+    }
+    match in_short(log) {
+        short if short.is_empty() => error.to_string(),
+        short => format!("{error}; the verifier: {short} (all of it: LB_VERIFIER_LOG=1)"),
+    }
+}
+
+/// The first and the last lines of the verifier's log, without its statistics.
+fn in_short(log: &str) -> String {
+    let is_told = |line: &&str| !line.is_empty() && !line.starts_with("processed ");
+    let lines: Vec<&str> = log.lines().map(str::trim).filter(is_told).collect();
+    let first = lines.first().copied().into_iter().filter(|_| lines.len() > LAST_LINES);
+    let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+    first.chain(last.iter().copied()).collect::<Vec<_>>().join(" | ")
 }
 
 /// An error with all its causes.
@@ -167,4 +198,17 @@ fn kernel_release() -> Option<(String, (u32, u32))> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     let version = (numbers.next()?.ok()?, numbers.next()?.ok()?);
     Some((release, version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_log_is_told_by_its_ends() {
+        let log = "func#0 @0\n0: a\n1: b\n2: c\n3: d\nR1 invalid mem access\nprocessed 9 insns\n\n";
+        assert_eq!(in_short(log), "func#0 @0 | 1: b | 2: c | 3: d | R1 invalid mem access");
+        assert_eq!(in_short("too many instructions\n"), "too many instructions");
+        assert_eq!(in_short(""), "");
+    }
 }
