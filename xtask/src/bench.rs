@@ -23,34 +23,34 @@ pub struct Arguments {
 #[derive(clap::Subcommand)]
 enum Target {
     /// The packet path: ns per packet above an empty program, and the memory of the maps.
-    Datapath {
-        /// Also write the figures to this file.
-        #[arg(long, value_name = "FILE")]
-        json: Option<PathBuf>,
-        /// Few samples: shows that the bench works, not how fast the packet path is.
-        #[arg(long)]
-        quick: bool,
-    },
+    Datapath(Options),
+    /// Connections that break although their backend is alive, while backends come and go; a few minutes.
+    Churn(Options),
+}
+
+#[derive(clap::Args)]
+struct Options {
+    /// Also write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Little effort: shows that the bench works, the figures are not for publishing.
+    #[arg(long)]
+    quick: bool,
 }
 
 /// Runs a bench.
 pub fn bench(arguments: &Arguments) -> Result<()> {
     setup::ensure()?;
-    let Target::Datapath { json, quick } = &arguments.target;
-    run::run(run::cargo().args([
-        "build",
-        "--release",
-        "--quiet",
-        "--package",
-        "lb-tests",
-        "--bin",
-        "bench",
-    ]))?;
-    let mut command = as_root(&release_dir().join("bench"))?;
-    if *quick {
+    let (binary, options) = match &arguments.target {
+        Target::Datapath(options) => ("bench", options),
+        Target::Churn(options) => ("churn", options),
+    };
+    run::run(run::cargo().args(["build", "--release", "--quiet", "--package", "lb-tests", "--bin", binary]))?;
+    let mut command = as_root(&release_dir().join(binary))?;
+    if options.quick {
         command.arg("--quick");
     }
-    if let Some(json) = json {
+    if let Some(json) = &options.json {
         command.arg("--json").arg(absolute(json)?);
     }
     run::run(&mut command)

@@ -1,0 +1,69 @@
+//! Random sequences; one that breaks a connection is shrunk and printed.
+
+use std::{cell::Cell, rc::Rc};
+
+use lb_tests::lab::{Design, Lab, Settings};
+use proptest::{
+    collection::vec,
+    test_runner::{Config, RngSeed, TestCaseError, TestRunner},
+};
+
+use crate::{
+    ops::{Op, op},
+    world::{SEED, World},
+};
+
+/// Sequences of each test.
+const SEQUENCES: u32 = 2000;
+const STEPS: usize = 40;
+
+fn lab(new_flows_per_second: u32) -> Rc<Lab> {
+    Lab::load(Settings {
+        seed: SEED,
+        design: Design::Transitions,
+        max_flows: 16_384,
+        new_flows_per_second,
+        new_flows_per_source_per_second: new_flows_per_second,
+    })
+    .expect("the packet path loads (needs root)")
+}
+
+fn run(lab: &Rc<Lab>, ops: &[Op]) -> Result<u64, String> {
+    let mut world = World::new(Rc::clone(lab))?;
+    for (index, op) in ops.iter().enumerate() {
+        world.step(*op).map_err(|broken| format!("step {index}, {op:?}: {broken}"))?;
+    }
+    world.end().map_err(|broken| format!("at the end: {broken}"))?;
+    Ok(world.checked)
+}
+
+/// Sequences, from a seed of their own unless `LB_MODEL_SEED` gives one.
+fn check(lab: &Rc<Lab>) {
+    // The caps are per CPU.
+    lb_tests::cpu::pin_to(0).expect("a CPU");
+    let seed = std::env::var("LB_MODEL_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0));
+    println!("LB_MODEL_SEED={seed}");
+    let config = Config {
+        cases: SEQUENCES,
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let (sequences, packets) = (Cell::new(0u64), Cell::new(0u64));
+    let result = TestRunner::new(config).run(&vec(op(), 1..STEPS), |ops| {
+        let checked = run(lab, &ops).map_err(TestCaseError::fail)?;
+        sequences.set(sequences.get() + 1);
+        packets.set(packets.get() + checked);
+        Ok(())
+    });
+    println!("{} sequences, {} packets that had a backend to keep", sequences.get(), packets.get());
+    if let Err(error) = result {
+        panic!("LB_MODEL_SEED={seed}: {error}");
+    }
+}
+
+#[test]
+fn connections_stay_whatever_changes() {
+    check(&lab(u32::MAX));
+}
