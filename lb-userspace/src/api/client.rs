@@ -65,7 +65,7 @@ impl Client {
         tokio::time::timeout(timeout, self.exchange(method, path, body)).await.unwrap_or_else(|_| {
             Err(Error::new(
                 Kind::Timeout,
-                format!("the agent did not answer within {timeout:?}; see its log, or give --agent-timeout"),
+                format!("the agent did not answer within {timeout:?}; see its log, or give --timeout"),
             ))
         })
     }

@@ -47,9 +47,29 @@ pub struct Global {
     /// The agent logs more, twice for everything: with `agent`, or `attach` where it starts one
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// How long to wait for the agent
-    #[arg(long, global = true, default_value = "15s", value_parser = humantime::parse_duration, value_name = "TIME")]
-    pub agent_timeout: Duration,
+    /// How long to wait for the agent (15s if not given); with `backend drain`, for the connections to go
+    #[arg(long, global = true, value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub timeout: Option<Duration>,
+}
+
+/// How long to wait for the agent's answer if nothing else is said.
+const ANSWER: Duration = Duration::from_secs(15);
+
+impl Arguments {
+    /// How long to wait for the agent's answer. A drain's time is not the agent's.
+    pub fn answer_within(&self) -> Duration {
+        match &self.command {
+            Verb::Backend(BackendVerb::Drain { .. }) => ANSWER,
+            _ => self.global.answer_within(),
+        }
+    }
+}
+
+impl Global {
+    /// How long to wait for the agent's answer, where that is what `--timeout` means.
+    pub fn answer_within(&self) -> Duration {
+        self.timeout.unwrap_or(ANSWER)
+    }
 }
 
 /// How results are written.
@@ -294,10 +314,7 @@ pub enum BackendVerb {
         /// Service and backends
         #[command(flatten)]
         target: BackendArguments,
-        /// Wait for connections no longer than this
-        #[arg(long, value_parser = milliseconds, value_name = "TIME")]
-        timeout: Option<u64>,
-        /// Show what is left until all connections are gone; ends with 8 if the time is over before
+        /// Show what is left until all connections are gone; ends with 8 if the time of `--timeout` is over before
         #[arg(long)]
         wait: bool,
         /// What follows when the connections are gone, or the time is over

@@ -1,6 +1,6 @@
 //! From arguments to commands.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::args::{BackendArguments, BackendVerb, DryRun, ServiceVerb, SettingArguments, Then};
 use crate::{
@@ -67,7 +67,7 @@ pub(super) fn service(verb: ServiceVerb) -> Ask {
 }
 
 /// A backend command.
-pub(super) fn backend(verb: BackendVerb) -> Ask {
+pub(super) fn backend(verb: BackendVerb, drain_within: Option<Duration>) -> Ask {
     match verb {
         BackendVerb::Add { target: BackendArguments { service, addresses }, weight, dry } => {
             change(Command::BackendAdd { service, addresses: addresses.into_iter().collect(), weight }, dry)
@@ -78,9 +78,11 @@ pub(super) fn backend(verb: BackendVerb) -> Ask {
         BackendVerb::Del { target: BackendArguments { service, addresses }, dry } => {
             change(Command::BackendDel { service, addresses: addresses.into_iter().collect() }, dry)
         }
-        BackendVerb::Drain { target, timeout, wait, then, dry } => {
+        BackendVerb::Drain { target, wait, then, dry } => {
             // The agent is on the same host and has the same clock.
-            let deadline_unix_ms = timeout.map(|timeout| unix_ms(SystemTime::now()).saturating_add(timeout));
+            let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            let deadline_unix_ms =
+                drain_within.map(|time| unix_ms(SystemTime::now()).saturating_add(millis(time)));
             let drain = Drain { deadline_unix_ms, remove: then == Some(Then::Remove) };
             let command = admin(target, Admin::Drain, Some(drain));
             if wait && !dry.dry_run { Ask::Drain(command) } else { change(command, dry) }

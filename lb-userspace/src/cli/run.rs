@@ -23,8 +23,10 @@ use crate::{
 
 /// Runs a command.
 pub(super) fn run(arguments: Arguments) -> Result<(), Error> {
+    let answer_within = arguments.answer_within();
     let Arguments { global, command } = arguments;
-    let caller = Caller { client: Client::new(&global.socket, global.agent_timeout), global };
+    let timeout = global.timeout;
+    let caller = Caller { client: Client::new(&global.socket, answer_within), global };
     match command {
         Verb::Agent(options) => run_agent(&caller.global, &options),
         Verb::Attach { interfaces, mode } => {
@@ -37,7 +39,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Error> {
             Ask::Show(name) => caller.show(&format!("/v1/services/{}", encode(&name)), print::service),
             other => caller.ask(other),
         },
-        Verb::Backend(verb) => match convert::backend(verb) {
+        Verb::Backend(verb) => match convert::backend(verb, timeout) {
             Ask::List(service) => caller.show(&filtered("/v1/backends", service.as_deref()), print::backends),
             other => caller.ask(other),
         },

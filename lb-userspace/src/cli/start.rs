@@ -230,12 +230,12 @@ fn wait_for_socket(
             return Ok(());
         }
         still_runs()?;
-        if begun.elapsed() >= global.agent_timeout {
+        if begun.elapsed() >= global.answer_within() {
             return Err(Error::new(
                 Kind::Timeout,
                 format!(
                     "the agent was started but does not answer after {:?}; see {log}",
-                    global.agent_timeout
+                    global.answer_within()
                 ),
             ));
         }

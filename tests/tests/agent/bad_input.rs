@@ -123,7 +123,7 @@ const ROWS: &[Row] = &[
     ("health list nope", 4, "no service"),
     ("stats nope", 4, "no service"),
     ("frobnicate", 2, "frobnicate"),
-    ("status --agent-timeout soon", 2, "soon"),
+    ("status --timeout soon", 2, "soon"),
 ];
 
 #[test]

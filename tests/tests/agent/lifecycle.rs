@@ -84,7 +84,7 @@ fn an_attach_that_is_refused_leaves_no_agent_behind() {
 #[test]
 fn any_time_to_wait_is_fine() {
     let instance = Instance::new(&namespace()).unwrap();
-    let wait = ["--agent-timeout", "18446744073709551615s"];
+    let wait = ["--timeout", "18446744073709551615s"];
     instance.lb(&[&wait[..], &["attach", "eth0"]].concat()).unwrap();
     drop(Background::of(&instance.json(&["status"]).unwrap()));
 }
@@ -223,7 +223,7 @@ fn a_client_that_gives_up_says_so() {
     // SAFETY: stops a process that this test started; the guard kills it stopped or not.
     assert_eq!(unsafe { libc::kill(pid, libc::SIGSTOP) }, 0);
     wait::until_true("every thread of the agent to stop", || all_stopped(pid)).unwrap();
-    let refused = refusal(agent.instance(), &["--agent-timeout", "200ms", "service", "list"]);
+    let refused = refusal(agent.instance(), &["--timeout", "200ms", "service", "list"]);
     assert_eq!(refused.code, 8, "{}", refused.message);
     // SAFETY: as above.
     assert_eq!(unsafe { libc::kill(pid, libc::SIGCONT) }, 0);
