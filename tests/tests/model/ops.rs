@@ -61,7 +61,7 @@ fn seconds() -> impl Strategy<Value = u32> {
     prop_oneof![Just(1u32), 2u32..30, 30u32..70, Just(60), Just(61), 100u32..130, Just(299), Just(301)]
 }
 
-pub fn op() -> impl Strategy<Value = Op> {
+pub fn op(floods: bool) -> impl Strategy<Value = Op> {
     let (service, address) = (0..SERVICES, 0..ADDRESSES);
     let some = || (0u8..4, 1u8..5).prop_map(|(nth, of)| (nth % of, of));
     prop_oneof![
@@ -75,7 +75,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         4 => (service.clone(), 1u8..12).prop_map(|(service, count)| Op::Open { service, count }),
         6 => some().prop_map(|(nth, of)| Op::Send { nth, of }),
         1 => some().prop_map(|(nth, of)| Op::Close { nth, of }),
-        1 => (service, any::<bool>(), 1u16..120)
+        u32::from(floods) * 4 => (service, any::<bool>(), 1u16..120)
             .prop_map(|(service, opening, count)| Op::Flood { service, opening, count }),
     ]
 }

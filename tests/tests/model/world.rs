@@ -298,6 +298,7 @@ impl World {
 
     fn send(&mut self, connection: &mut Connection, part: Part) -> Result<(), Broken> {
         let silent_s = self.now_s - connection.last_s;
+        let unrecorded = self.unrecorded()?;
         let to = self.run(connection, part)?;
         let must_stay = connection.backend.is_some() && silent_s < self.patience_s(connection);
         self.checked += u64::from(must_stay);
@@ -308,6 +309,9 @@ impl World {
             ));
         }
         // Silent for too long: datagrams begin anew, a connection that has moved is lost.
+        if to != connection.backend {
+            connection.loose = self.death_unpublished && self.unrecorded()? > unrecorded;
+        }
         let to = to.filter(|backend| self.is_wanted(*backend));
         connection.backend = if connection.kind == Kind::Udp || to == connection.backend { to } else { None };
         connection.last_s = self.now_s;
