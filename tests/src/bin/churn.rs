@@ -69,18 +69,22 @@ fn print_method(effort: Effort, report: &Report) {
     );
 }
 
-/// What `lb` promises.
+/// The targets. The one for scale-out with 120 s is missed by design: growth by a quarter moves a fifth of the slots, and
+/// every live flow of a moving slot is tracked.
 fn judge(report: &Report) -> Result<()> {
     let mut failed = Vec::new();
     for row in report.scenarios.iter().filter(|row| row.design == Design::Lb) {
-        // Growth by a quarter moves a fifth of the slots, whatever the quiet period.
-        let limit = if row.quiet_s <= 120 && !row.scenario.starts_with("scale_out") { 0.15 } else { 0.25 };
+        let limit = if row.quiet_s <= 120 { 0.15 } else { 0.25 };
         let at = format!("{} with {} s", row.scenario, row.quiet_s);
         if row.broken_per_million > 0.0 {
             failed.push(format!("{at}: {} broken per million", row.broken_per_million));
         }
         if row.tracked_peak_share > limit {
-            failed.push(format!("{at}: {:.1}% tracked", 100.0 * row.tracked_peak_share));
+            failed.push(format!(
+                "{at}: {:.1}% tracked at peak, target {:.0}%",
+                100.0 * row.tracked_peak_share,
+                100.0 * limit
+            ));
         }
         if row.tracked_end_share > 0.0 || row.outcome.at_rest_after_s.is_none() {
             failed.push(format!("{at}: not at rest at the end"));
