@@ -104,6 +104,25 @@ impl Reason {
 mod tests {
     use super::*;
 
+    /// The rows of the packet path take their verdict from `is_drop`, so what it says is written out here.
+    #[test]
+    fn only_what_belongs_to_a_service_is_dropped() {
+        let dropped: Vec<_> =
+            Reason::ALL.into_iter().filter(|reason| reason.is_drop()).map(Reason::name).collect();
+        assert_eq!(
+            dropped,
+            [
+                "no_backend",
+                "next_hop_unresolved",
+                "too_big",
+                "no_headroom",
+                "table_missing",
+                "no_tx_port",
+                "backend_missing"
+            ]
+        );
+    }
+
     #[test]
     fn all_lists_each_reason_at_its_discriminant() {
         for (index, reason) in Reason::ALL.into_iter().enumerate() {

@@ -1,21 +1,17 @@
 //! Runs a bench and prints its figures; `cargo xtask bench` starts it.
 
-use anyhow::{Result, bail, ensure};
-use lb_tests::bench::{self, Case, Effort, Report};
+use anyhow::{Result, ensure};
+use lb_tests::{
+    arguments::Arguments,
+    bench::{self, Case, Effort, Report},
+};
 
 /// What all maps may take with defaults and one service.
 const MAP_BYTES_MAX: u64 = 128 << 20;
 
 fn main() -> Result<()> {
-    let (mut json, mut effort) = (None, Effort::FULL);
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--quick" => effort = Effort::QUICK,
-            "--json" => json = arguments.next(),
-            other => bail!("unknown argument {other}; known are --quick and --json FILE"),
-        }
-    }
+    let Arguments { quick, json } = Arguments::parse()?;
+    let effort = if quick { Effort::QUICK } else { Effort::FULL };
     println!("{:<6} {:>6} {:>9} {:>10} {:>8}", "mode", "family", "flows", "added ns", "spread");
     let report = bench::datapath(effort, print_case)?;
     print_method(&report);

@@ -1,18 +1,14 @@
 //! Runs the churn bench and prints its figures; `cargo xtask bench churn` starts it.
 
 use anyhow::{Result, bail};
-use lb_tests::churn::{self, Design, Effort, Report, Row};
+use lb_tests::{
+    arguments::Arguments,
+    churn::{self, Design, Effort, Report, Row},
+};
 
 fn main() -> Result<()> {
-    let (mut json, mut effort) = (None, Effort::FULL);
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--quick" => effort = Effort::QUICK,
-            "--json" => json = arguments.next(),
-            other => bail!("unknown argument {other}; known are --quick and --json FILE"),
-        }
-    }
+    let Arguments { quick, json } = Arguments::parse()?;
+    let effort = if quick { Effort::QUICK } else { Effort::FULL };
     println!(
         "{:<22} {:>9} {:>7} {:>11} {:>14} {:>8} {:>7} {:>8} {:>8} {:>8}",
         "scenario",
