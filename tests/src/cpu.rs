@@ -1,6 +1,11 @@
-//! Keeps a thread on one CPU.
+//! Keeps a thread on one CPU, so that samples are of one cache.
 
 use anyhow::{Result, ensure};
+
+/// Pins this thread to the last of the CPUs that it may run on: the first has more of the system's own work.
+pub fn pin_to_last() -> Result<()> {
+    pin_to(std::thread::available_parallelism().map_or(1, usize::from) - 1)
+}
 
 /// Pins this thread to the nth of the CPUs that it may run on, counted round.
 pub fn pin_to(nth: usize) -> Result<()> {

@@ -1,7 +1,6 @@
 //! The harness: networks, traffic, the agent and the packet path under test.
 
 pub mod agent;
-pub mod arguments;
 pub mod bench;
 pub mod bpffs;
 pub mod capture;

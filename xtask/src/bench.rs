@@ -1,8 +1,9 @@
-//! `cargo xtask bench`: builds the bench with optimisation and runs it as root.
+//! `cargo xtask bench`: builds `lb` and `lb-bench` with optimisation and runs the latter as root.
 
 use std::{
     env,
-    path::{Path, PathBuf, absolute},
+    ffi::OsString,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -15,45 +16,19 @@ use crate::{
 
 /// What is measured.
 #[derive(clap::Args)]
+#[command(disable_help_flag = true)]
 pub struct Arguments {
-    #[command(subcommand)]
-    target: Target,
-}
-
-#[derive(clap::Subcommand)]
-enum Target {
-    /// The packet path: ns per packet above an empty program, and the memory of the maps.
-    Datapath(Options),
-    /// Connections that break although their backend is alive, while backends come and go; a few minutes.
-    Churn(Options),
-}
-
-#[derive(clap::Args)]
-struct Options {
-    /// Also write the figures to this file.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Little effort: shows that the bench works, the figures are not for publishing.
-    #[arg(long)]
-    quick: bool,
+    /// What to measure and how: `--help` tells
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "BENCH AND OPTIONS")]
+    arguments: Vec<OsString>,
 }
 
 /// Runs a bench.
 pub fn bench(arguments: &Arguments) -> Result<()> {
     setup::ensure()?;
-    let (binary, options) = match &arguments.target {
-        Target::Datapath(options) => ("bench", options),
-        Target::Churn(options) => ("churn", options),
-    };
-    run::run(run::cargo().args(["build", "--release", "--quiet", "--package", "lb-tests", "--bin", binary]))?;
-    let mut command = as_root(&release_dir().join(binary))?;
-    if options.quick {
-        command.arg("--quick");
-    }
-    if let Some(json) = &options.json {
-        command.arg("--json").arg(absolute(json)?);
-    }
-    run::run(&mut command)
+    let packages = ["--package", "lb-userspace", "--package", "lb-tests"];
+    run::run(run::cargo().args(["build", "--release", "--quiet", "--bins"]).args(packages))?;
+    run::run(as_root(&release_dir().join("lb-bench"))?.args(&arguments.arguments))
 }
 
 fn release_dir() -> PathBuf {

@@ -30,7 +30,7 @@ enum Command {
     Demo(demo::Arguments),
     /// Run all checks and tests (those of the packet path need root).
     Test(test::Arguments),
-    /// Measure the packet path (needs root).
+    /// Measure: the packet path, connections that break, and more (needs root).
     Bench(bench::Arguments),
     /// Check what the compiler does not: sizes of files and functions, headers, links.
     Tidy,

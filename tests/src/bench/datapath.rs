@@ -17,8 +17,9 @@ use lb_common::{
 use lb_userspace::objects;
 use serde::Serialize;
 
+use super::{machine::Machine, samples::Summary};
 use crate::{
-    packet,
+    cpu, packet,
     runner::{self, Balancer, Slots, World, WorldService},
 };
 
@@ -70,8 +71,8 @@ pub struct Case {
 /// All figures.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Kernel release.
-    pub kernel: String,
+    /// What it was measured on.
+    pub machine: Machine,
     /// Samples of each case.
     pub samples: usize,
     /// Packets of each sample.
@@ -100,7 +101,8 @@ const KINDS: [Kind; 6] = [
 
 /// Measures every case and hands each to `done` as it is known.
 pub fn datapath(effort: Effort, mut done: impl FnMut(&Case)) -> Result<Report> {
-    pin_to_last_cpu()?;
+    let machine = Machine::here();
+    cpu::pin_to_last()?;
     let mut wrapper = Wrapper::load()?;
     let (mut cases, mut empties, mut map_bytes) = (Vec::new(), Vec::new(), 0);
     for kind in &KINDS {
@@ -114,12 +116,11 @@ pub fn datapath(effort: Effort, mut done: impl FnMut(&Case)) -> Result<Report> {
             cases.push(case);
         }
     }
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("kernel release")?;
     Ok(Report {
-        kernel: kernel.trim().to_owned(),
+        machine,
         samples: effort.samples,
         packets: effort.packets,
-        empty_ns: median(&mut empties),
+        empty_ns: Summary::of(&empties).median,
         cases,
         map_bytes,
     })
@@ -191,9 +192,8 @@ impl Wrapper {
                 samples.push(ns);
             }
         }
-        let spread = samples.iter().copied().fold(f64::MIN, f64::max)
-            - samples.iter().copied().fold(f64::MAX, f64::min);
-        let empty_ns = median(&mut empties);
+        let empty_ns = Summary::of(&empties).median;
+        let Summary { median, spread } = Summary::of(&samples);
         let case = Case {
             mode: kind.mode,
             family: kind.family,
@@ -201,7 +201,7 @@ impl Wrapper {
             state: "steady",
             services: 1,
             backends: BACKENDS,
-            added_ns: median(&mut samples) - empty_ns,
+            added_ns: median - empty_ns,
             spread,
         };
         Ok((empty_ns, case))
@@ -270,29 +270,4 @@ fn is_right(kind: &Kind, frame: &[u8], action: u32, out: &[u8]) -> bool {
 
 fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
     Ok(ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?)
-}
-
-fn median(samples: &mut [f64]) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
-}
-
-/// Keeps this thread on one CPU, so that samples are of one cache.
-fn pin_to_last_cpu() -> Result<()> {
-    // SAFETY: all zeros is an empty set of CPUs.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the set is a live local of the size that is passed.
-    unsafe {
-        ensure!(libc::sched_getaffinity(0, size_of_val(&set), &mut set) == 0, "sched_getaffinity");
-    }
-    // SAFETY: as above, and the index is below the set's size.
-    let cpu = (0..libc::CPU_SETSIZE as usize).rev().find(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) });
-    let cpu = cpu.context("no CPU to run on")?;
-    // SAFETY: as above.
-    unsafe {
-        libc::CPU_ZERO(&mut set);
-        libc::CPU_SET(cpu, &mut set);
-        ensure!(libc::sched_setaffinity(0, size_of_val(&set), &set) == 0, "sched_setaffinity");
-    }
-    Ok(())
 }

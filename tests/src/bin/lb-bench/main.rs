@@ -1,0 +1,92 @@
+//! Runs the benches and prints their figures; `cargo xtask bench` builds and starts it, `lb bench` starts it.
+
+mod churn;
+mod datapath;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Parser, ValueEnum};
+use serde::Serialize;
+
+/// Measures lb on this machine. Needs root; touches only network namespaces of its own.
+#[derive(Parser)]
+#[command(name = "lb bench", version)]
+struct Arguments {
+    /// What to measure
+    #[arg(value_enum, default_value_t = Bench::All)]
+    bench: Bench,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Bench {
+    /// The packet path: ns per packet above an empty program, and the memory of the maps
+    Datapath,
+    /// Connections that break although their backend is alive, while backends come and go; a few minutes
+    Churn,
+    /// All of them, one after another
+    All,
+}
+
+/// What all benches take.
+#[derive(clap::Args)]
+struct Options {
+    /// Little effort: shows that the bench works, the figures are not for publishing
+    #[arg(long)]
+    quick: bool,
+    /// Also write the figures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// What was measured; as JSON an object of one bench, or of several by name.
+#[derive(Default, Serialize)]
+struct Figures {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    datapath: Option<lb_tests::bench::datapath::Report>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    churn: Option<lb_tests::churn::Report>,
+}
+
+impl Figures {
+    /// The figures of the bench that was asked for.
+    fn json(&self, bench: Bench) -> serde_json::Result<String> {
+        match bench {
+            Bench::Datapath => serde_json::to_string_pretty(&self.datapath),
+            Bench::Churn => serde_json::to_string_pretty(&self.churn),
+            Bench::All => serde_json::to_string_pretty(self),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs what was asked for and writes the figures, also those that miss a target, before it fails for that.
+fn run(Arguments { bench, options }: &Arguments) -> Result<()> {
+    let wants = |one| *bench == one || *bench == Bench::All;
+    let (mut figures, mut missed) = (Figures::default(), Vec::new());
+    if wants(Bench::Datapath) {
+        let report = figures.datapath.insert(datapath::run(options.quick)?);
+        missed.extend(datapath::missed(report));
+    }
+    if wants(Bench::Churn) {
+        let report = figures.churn.insert(churn::run(options.quick)?);
+        missed.extend(churn::missed(report));
+    }
+    if let Some(file) = &options.json {
+        let text = figures.json(*bench)?;
+        std::fs::write(file, text).with_context(|| format!("can't write {}", file.display()))?;
+    }
+    ensure!(missed.is_empty(), "targets missed:\n{}", missed.join("\n"));
+    Ok(())
+}
