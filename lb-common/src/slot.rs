@@ -21,8 +21,8 @@ pub const CLASS_LARGE: u8 = 3;
 
 /// The owner of a slot and the slot's state, in one word, so that a steady packet reads just this.
 ///
-/// Bits 0 to 23 are the backend's id (0: none), bit 30 says moving, bit 31 settled. A moving slot's former owner stands
-/// in [`SlotTable::prev`] at the same index.
+/// Bits 0 to 23 are the backend's id (0: none), bit 29 says waiting, bit 30 moving, bit 31 settled. A moving slot's former
+/// owner stands in [`SlotTable::prev`] at the same index.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot(pub u32);
@@ -30,6 +30,9 @@ pub struct Slot(pub u32);
 impl Slot {
     /// Bits of the backend's id.
     pub const ID_MASK: u32 = 0x00ff_ffff;
+    /// Set only with [`Self::MOVING`]: the former owner's connections await their turn to be recorded. Only those that
+    /// begin are, for the new owner; until the turn has come, a miss tells the older ones.
+    pub const WAITING: u32 = 1 << 29;
     /// Flow lookup; a miss that begins a connection goes to the owner, any other to the former owner, both recorded.
     pub const MOVING: u32 = 1 << 30;
     /// Flow lookup; a miss goes to the owner.
@@ -57,6 +60,12 @@ impl Slot {
     #[inline(always)]
     pub const fn is_moving(self) -> bool {
         self.0 & Self::MOVING != 0
+    }
+
+    /// Whether the slot is changing its owner and only connections that begin are recorded yet.
+    #[inline(always)]
+    pub const fn is_waiting(self) -> bool {
+        self.0 & Self::WAITING != 0
     }
 
     /// Whether the slot has its owner but exceptions may stand in the flow table.

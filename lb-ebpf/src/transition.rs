@@ -13,6 +13,7 @@ use crate::{backend, flow::Record, slot};
 /// | | flow recorded | new connection | any other |
 /// |---|---|---|---|
 /// | moving | its backend | owner, recorded | former owner, recorded |
+/// | moving, waiting | its backend | owner, recorded | former owner |
 /// | settled | its backend | owner | owner |
 /// | owner down | its backend | another, recorded | another, recorded |
 ///
@@ -56,6 +57,9 @@ pub fn choose<F: Flow>(
 fn begin(record: &Record, opens: bool, service: &Service, slot: Slot, slot_hash: u64) -> u32 {
     let former = slot::slot_former_owner(service.class.into(), service.id, slot_hash);
     let former_is_up = backend::is_up(former);
+    if former_is_up && !opens && slot.is_waiting() {
+        return former;
+    }
     let chosen = if former_is_up && !opens { former } else { owner(service, slot, slot_hash) };
     if chosen == 0 || record.insert(chosen, 0) || !former_is_up { chosen } else { former }
 }

@@ -59,6 +59,10 @@ impl Plane for Broken {
         None
     }
 
+    fn named(&self, _: u32) -> std::collections::BTreeSet<u32> {
+        std::collections::BTreeSet::new()
+    }
+
     fn owners(&self, _: u32) -> std::collections::BTreeMap<u32, u32> {
         std::collections::BTreeMap::new()
     }

@@ -27,8 +27,8 @@ struct Facts {
     /// Slots of the service's table; none before it is published.
     slots: Option<SlotsView>,
     table_size: u32,
-    /// Slots that the backend owns.
-    owned: u32,
+    /// Whether the table names the backend: it owns a slot, or owned one that moves.
+    named: bool,
     /// Tracked flows that are its own.
     flows: u64,
     /// Whether the flow table has been walked since the agent's start.
@@ -39,12 +39,12 @@ struct Facts {
 
 impl Facts {
     /// Whether every connection that the backend may have is tracked: the table is published without it, and no slot
-    /// moves, in which a silent one could still be.
+    /// moves away from it, in which a silent one could still be.
     fn all_known(&self) -> bool {
-        let at_rest = self.slots.is_some_and(|SlotsView { steady, moving, settled, .. }| {
-            moving == 0 && steady + settled == self.table_size
+        let read = self.slots.is_some_and(|SlotsView { steady, moving, settled, .. }| {
+            steady + moving + settled == self.table_size
         });
-        self.walked && at_rest && self.owned == 0
+        self.walked && read && !self.named
     }
 
     fn judge(&self) -> DrainState {
@@ -84,7 +84,7 @@ impl State {
         let facts = Facts {
             slots: self.seen.slots.get(&service.id).copied(),
             table_size: service.table_size,
-            owned: self.seen.owners.get(&backend.id).copied().unwrap_or(0),
+            named: self.seen.named.contains(&backend.id),
             flows: self.flows(backend.id),
             walked: self.seen.walked,
             deadline_unix_ms: end.deadline_unix_ms,
@@ -162,13 +162,20 @@ impl Core {
 mod tests {
     use super::*;
 
-    const AT_REST: SlotsView =
-        SlotsView { steady: 1000, moving: 0, settled: 21, tracked_flows: 0, quiet_left_s: None };
+    const AT_REST: SlotsView = SlotsView {
+        steady: 1000,
+        moving: 0,
+        waiting: 0,
+        turns_left: 0,
+        settled: 21,
+        tracked_flows: 0,
+        quiet_left_s: None,
+    };
     /// A drain with nothing left.
     const OVER: Facts = Facts {
         slots: Some(AT_REST),
         table_size: 1021,
-        owned: 0,
+        named: false,
         flows: 0,
         walked: true,
         deadline_unix_ms: Some(1000),
@@ -177,13 +184,13 @@ mod tests {
 
     #[test]
     fn a_drain_is_over_when_nothing_can_be_left() {
-        let moving = SlotsView { steady: 1000, moving: 1, settled: 20, ..AT_REST };
+        let moving = SlotsView { moving: 1, settled: 20, ..AT_REST };
         let unread = SlotsView::default();
         for (what, facts, state) in [
             ("nothing left", OVER, DrainState::Gone),
             ("a flow is left", Facts { flows: 1, ..OVER }, DrainState::Draining),
-            ("a silent one may be left", Facts { slots: Some(moving), ..OVER }, DrainState::Draining),
-            ("not published without it", Facts { owned: 1, ..OVER }, DrainState::Draining),
+            ("slots of others move", Facts { slots: Some(moving), ..OVER }, DrainState::Gone),
+            ("a silent one may be left", Facts { named: true, ..OVER }, DrainState::Draining),
             ("no table", Facts { slots: None, ..OVER }, DrainState::Draining),
             ("a table that was not read yet", Facts { slots: Some(unread), ..OVER }, DrainState::Draining),
             ("flows not counted yet", Facts { walked: false, ..OVER }, DrainState::Draining),

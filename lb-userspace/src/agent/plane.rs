@@ -1,6 +1,11 @@
 //! The packet path behind a thread: its updates block for milliseconds, which no async task should.
 
-use std::{collections::BTreeMap, sync::mpsc as blocking, thread, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::mpsc as blocking,
+    thread,
+    time::Instant,
+};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -41,6 +46,8 @@ pub trait Plane: Send + 'static {
     fn slots(&self, service: u32) -> Option<SlotsView>;
     /// Slots that each backend of a service owns, by backend id.
     fn owners(&self, service: u32) -> BTreeMap<u32, u32>;
+    /// Backends that a service's table names: owners, and former owners of moving slots.
+    fn named(&self, service: u32) -> BTreeSet<u32>;
     /// Flows of a backend in the flow table, as of the last walk.
     fn flows(&self, backend: u32) -> u64;
     /// What a snapshot would change. Nothing is changed.
@@ -79,14 +86,19 @@ impl<P: DataPlane + Send + 'static> Plane for Publisher<P> {
     }
 
     fn slots(&self, service: u32) -> Option<SlotsView> {
-        let SlotStates { steady, moving, settled, tracked_flows } = self.slot_states(service)?;
+        let SlotStates { steady, moving, waiting, turns_left, settled, tracked_flows } =
+            self.slot_states(service)?;
         let quiet_left_s =
             self.quiet_left(service).map(|left| u32::try_from(left.as_secs()).unwrap_or(u32::MAX));
-        Some(SlotsView { steady, moving, settled, tracked_flows, quiet_left_s })
+        Some(SlotsView { steady, moving, waiting, turns_left, settled, tracked_flows, quiet_left_s })
     }
 
     fn owners(&self, service: u32) -> BTreeMap<u32, u32> {
         self.owned_slots(service)
+    }
+
+    fn named(&self, service: u32) -> BTreeSet<u32> {
+        self.named_backends(service)
     }
 
     fn flows(&self, backend: u32) -> u64 {
@@ -123,6 +135,8 @@ pub struct Seen {
     pub slots: BTreeMap<u32, SlotsView>,
     /// Slots owned, by backend id.
     pub owners: BTreeMap<u32, u32>,
+    /// Backends that a table names: owners, and former owners of moving slots.
+    pub named: BTreeSet<u32>,
     /// Whether a snapshot was published since the agent started.
     pub published: bool,
     /// Tracked flows by backend id.
@@ -283,6 +297,7 @@ impl<P: Plane> Upkeep<P> {
             attached: plane.attached(),
             slots: ids.iter().filter_map(|id| Some((*id, plane.slots(*id)?))).collect(),
             owners: ids.iter().flat_map(|id| plane.owners(*id)).collect(),
+            named: ids.iter().flat_map(|id| plane.named(*id)).collect(),
             flows: backends
                 .iter()
                 .map(|id| (*id, plane.flows(*id)))

@@ -137,11 +137,15 @@ pub struct SlotsView {
     pub steady: u32,
     /// Changing their owner.
     pub moving: u32,
+    /// Those of them whose older connections await their turn to be recorded.
+    pub waiting: u32,
+    /// Quiet periods after the current one until none waits.
+    pub turns_left: u32,
     /// With a new owner, and exceptions in the flow table.
     pub settled: u32,
     /// Flows in the flow table.
     pub tracked_flows: u64,
-    /// Seconds until the last moving slot may come to rest; none if none moves.
+    /// Seconds until the last moving slot that does not wait may come to rest; none if there is none.
     pub quiet_left_s: Option<u32>,
 }
 

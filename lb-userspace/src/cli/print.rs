@@ -275,9 +275,15 @@ fn algorithm(service: &ServiceView) -> String {
 
 fn slot_states(slots: &SlotsView) -> String {
     let text = format!("{} steady, {} moving, {} settled", slots.steady, slots.moving, slots.settled);
-    match slots.quiet_left_s {
+    let text = match slots.quiet_left_s {
         Some(seconds) => format!("{text}; quiet period for another {seconds}s"),
         None => text,
+    };
+    match slots.waiting {
+        0 => text,
+        waiting => {
+            format!("{text}; {waiting} of the moving wait, for {} more quiet periods", slots.turns_left)
+        }
     }
 }
 

@@ -183,7 +183,7 @@ mod tests {
 
     /// On the way from backend 1 to 2.
     fn moving() -> Slots {
-        let backends = Backends { alive: |_| true, returned: |_| false };
+        let backends = Backends { alive: |_| true, returned: |_| false, can_wait: |_| false };
         transition::change(&Slots::steady(&[1; 1021]), &[2; 1021], &backends)
     }
 

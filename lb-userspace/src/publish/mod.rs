@@ -107,6 +107,10 @@ pub struct SlotStates {
     pub steady: u32,
     /// Changing their owner.
     pub moving: u32,
+    /// Those of them that wait for their turn, see [`crate::table::transition`].
+    pub waiting: u32,
+    /// Quiet periods after the current one until none waits.
+    pub turns_left: u32,
     /// With their owner, and exceptions in the flow table.
     pub settled: u32,
     /// Flows of the service in the flow table, as of the last walk.

@@ -11,7 +11,7 @@ use lb_common::{
     maglev,
     maps::{MAX_BACKENDS, MAX_TX_PORTS},
     round_robin,
-    service::{KeyV4, KeyV6, MAX_SERVICES, SERVICE_ROUND_ROBIN, Service},
+    service::{KeyV4, KeyV6, MAX_SERVICES, SERVICE_QUIC, SERVICE_ROUND_ROBIN, SERVICE_TRACKED, Service},
     slot::SIZES,
 };
 
@@ -65,11 +65,24 @@ pub(crate) fn next_slots(
         _ => round_robin::build(size, &members),
     };
     let owners = owners.map_err(|error| Error::invalid(format!("service {}: {error}", input.vip)))?;
-    let backends = Backends { alive: |id| fate.is_alive(id), returned: |id| fate.is_returned(id) };
+    let stays: BTreeSet<u32> =
+        input.members.iter().filter(|member| member.weight > 0).map(|member| member.id).collect();
+    let tells_openings = tells_openings(input);
+    let backends = Backends {
+        alive: |id| fate.is_alive(id),
+        returned: |id| fate.is_returned(id),
+        can_wait: |id| tells_openings && stays.contains(&id),
+    };
     Ok(match current {
         Some(current) => transition::change(current, &owners, &backends),
         None => Slots::steady(&owners),
     })
+}
+
+/// Whether a service's packets tell which connections begin. Tracked services record all of them anyway.
+fn tells_openings(input: &ServiceInput) -> bool {
+    let tells = input.vip.protocol == Protocol::Tcp || input.flags & SERVICE_QUIC != 0;
+    tells && input.flags & SERVICE_TRACKED == 0
 }
 
 fn maglev_member(member: &Member) -> maglev::Member {

@@ -31,8 +31,10 @@ pub(crate) struct Published {
     pub owned: BTreeMap<u32, u32>,
     /// Backends that the table names as owners or former owners.
     pub named: BTreeSet<u32>,
-    /// Since which second of the boot clock each slot moves. Empty unless one does.
+    /// Since which second of the boot clock each slot moves, those that wait for their turn apart. Empty unless one moves.
     pub moving_since_s: Vec<u32>,
+    /// Since which second of the boot clock each slot waits. Empty unless one does.
+    pub waiting_since_s: Vec<u32>,
     /// Seconds without a capped flow until a moving slot settles.
     pub quiet_s: u32,
     /// Of the value in the map.
@@ -96,16 +98,34 @@ impl Published {
         if self.counts.moving == 0 {
             self.moving_since_s = Vec::new();
         }
+        if self.counts.waiting == 0 {
+            self.waiting_since_s = Vec::new();
+        }
     }
 
-    /// Second of the boot clock after which the last moving slot settles, if no flow was capped after `capped_s`.
+    /// Since when a slot waits; 0 where that is not known.
+    pub(crate) fn waiting_since_s(&self, index: usize) -> u32 {
+        self.waiting_since_s.get(index).copied().unwrap_or(0)
+    }
+
+    /// Notes that it is the turn of some waiting slots from now on.
+    pub(crate) fn note_turn(&mut self, indices: &[usize], size: usize, now_s: u32) {
+        self.moving_since_s.resize(size, AT_REST);
+        self.waiting_since_s.resize(size, AT_REST);
+        for index in indices {
+            (self.moving_since_s[*index], self.waiting_since_s[*index]) = (now_s, AT_REST);
+        }
+    }
+
+    /// Second of the boot clock after which the last moving slot settles, those that wait for their turn apart, if no
+    /// flow was capped after `capped_s`.
     pub(crate) fn quiet_end_s(&self, capped_s: u32) -> Option<u32> {
         let since_s = self.moving_since_s.iter().copied().filter(|since_s| *since_s != AT_REST).max()?;
         Some(since_s.max(capped_s).saturating_add(self.quiet_s))
     }
 }
 
-/// In [`Published::moving_since_s`]: the slot does not move.
+/// In [`Published::moving_since_s`] and [`Published::waiting_since_s`]: the slot does not.
 pub(crate) const AT_REST: u32 = u32::MAX;
 
 /// Tells a table's value from others.

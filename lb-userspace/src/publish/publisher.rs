@@ -23,7 +23,10 @@ use super::{
 use crate::{
     desired::model::AttachMode,
     error::Error,
-    table::{snapshot::Snapshot, transition::StateCounts},
+    table::{
+        snapshot::Snapshot,
+        transition::{self, StateCounts},
+    },
 };
 
 /// Slot tables that one resync reads and compares; the next one goes on from there.
@@ -177,14 +180,22 @@ impl<P: DataPlane> Publisher<P> {
 
     /// The slots of a service by state. None if it has no table.
     pub fn slot_states(&self, service_id: u32) -> Option<SlotStates> {
-        let StateCounts { steady, moving, settled } = self.services.get(&service_id)?.counts;
+        let counts = self.services.get(&service_id)?.counts;
+        let StateCounts { steady, moving, waiting, settled } = counts;
+        let turns_left = transition::turns_left(counts);
         let tracked_flows = self.upkeep.found.by_service.get(&service_id).copied().unwrap_or(0);
-        Some(SlotStates { steady, moving, settled, tracked_flows })
+        Some(SlotStates { steady, moving, waiting, turns_left, settled, tracked_flows })
     }
 
     /// How many slots of a service each backend owns, by backend id. Empty if it has no table.
     pub fn owned_slots(&self, service_id: u32) -> BTreeMap<u32, u32> {
         self.services.get(&service_id).map(|published| published.owned.clone()).unwrap_or_default()
+    }
+
+    /// Backends that a service's table names: owners, and former owners of moving slots, whose connections may not all
+    /// be in the flow table. Empty if it has no table.
+    pub fn named_backends(&self, service_id: u32) -> BTreeSet<u32> {
+        self.services.get(&service_id).map(|published| published.named.clone()).unwrap_or_default()
     }
 
     /// Flows of a backend in the flow table, as of the last walk.
@@ -198,7 +209,7 @@ impl<P: DataPlane> Publisher<P> {
         self.upkeep.found.by_backend.get(&backend_id).map_or(0, |flows| flows.live)
     }
 
-    /// For how long slots of a service still move if nothing else happens. None: none does.
+    /// For how long the slots of a service whose turn it is still move, if nothing else happens. None: none does.
     pub fn quiet_left(&self, service_id: u32) -> Option<Duration> {
         let end_s = self.services.get(&service_id)?.quiet_end_s(self.upkeep.capped_s)?;
         Some(Duration::from_secs(end_s.saturating_sub(self.plane.now_s()).into()))

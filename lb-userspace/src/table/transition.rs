@@ -2,7 +2,13 @@
 //!
 //! A slot is steady, moving or settled; see [`lb_common::slot::Slot`]. Connections that began while a slot was moving
 //! are in the flow table, all older ones belong to the former owner. So the former owner stays right however often the
-//! owner changes meanwhile, and it is given up only when it has died. While an owner is dead, the packet path sends its
+//! owner changes meanwhile, and it is given up only when it has died.
+//!
+//! Before a moving slot settles, the older connections must be recorded as well, since a settled slot's connections are
+//! its owner's unless recorded. Where the former owner had the slot at rest and stays in the set that has time: such a
+//! slot *waits*, and only its new connections are recorded, until its turn comes. So of a large change, as when a set grows, no more connections
+//! are tracked at once than those that began since, the older ones of the slots whose turn it is, and what is left of
+//! those before. Where the former owner leaves, as in a drain, all are recorded at once. While an owner is dead, the packet path sends its
 //! connections elsewhere and records where: its slot is settled next, so that these records stay in force.
 
 use std::{
@@ -37,6 +43,8 @@ pub struct StateCounts {
     pub steady: u32,
     /// Changing their owner.
     pub moving: u32,
+    /// Those of them that wait for their turn.
+    pub waiting: u32,
     /// With their owner, and exceptions in the flow table.
     pub settled: u32,
 }
@@ -133,17 +141,21 @@ impl Slots {
                 (false, true) => &mut counts.settled,
                 (false, false) => &mut counts.steady,
             } += 1;
+            counts.waiting += u32::from(cur.is_waiting());
         }
         counts
     }
 }
 
 /// What became of the backends that a table names.
-pub struct Backends<A, R> {
+pub struct Backends<A, R, W> {
     /// Which ones still serve the connections they have.
     pub alive: A,
     /// Which ones were dead until now: connections that they had are elsewhere or lost.
     pub returned: R,
+    /// Which ones can do without having their connections recorded at once: they keep a share of the slots, and
+    /// packets tell which connections begin.
+    pub can_wait: W,
 }
 
 /// The table that gives every slot its new owner.
@@ -152,7 +164,7 @@ pub struct Backends<A, R> {
 pub fn change(
     current: &Slots,
     owners: &[u32],
-    backends: &Backends<impl Fn(u32) -> bool, impl Fn(u32) -> bool>,
+    backends: &Backends<impl Fn(u32) -> bool, impl Fn(u32) -> bool, impl Fn(u32) -> bool>,
 ) -> Slots {
     let serves = |backend: u32| backend != 0 && (backends.alive)(backend) && !(backends.returned)(backend);
     Slots::build(owners.len(), |index| {
@@ -167,7 +179,8 @@ pub fn change(
         } else if cur.is_steady() && keeper == owner && !(backends.returned)(owner) {
             (cur, owner)
         } else if keeper != owner && serves(keeper) {
-            moving(owner, keeper)
+            let waits = cur.is_steady() || cur.is_waiting() && current.prev(index) == keeper;
+            if waits && (backends.can_wait)(keeper) { waiting(owner, keeper) } else { moving(owner, keeper) }
         } else {
             // Records may name any owner of the meantime.
             settled(owner)
@@ -175,7 +188,7 @@ pub fn change(
     })
 }
 
-/// The table after a walk of the flow table: a moving slot that is `due` settles. A settled one is at rest, unless the
+/// The table after a walk of the flow table: a moving slot that is `due` settles, unless it waits. A settled one is at rest, unless the
 /// flow table held an `exception`, a flow of another backend than the owner.
 ///
 /// It takes both steps, each with a walk before it: while a slot moves, a flow may be recorded behind the walk's back. A
@@ -187,7 +200,7 @@ pub fn settle(
 ) -> Option<Slots> {
     let next = Slots::build(current.size(), |index| {
         let cur = current.cur(index);
-        if cur.is_moving() && due(index) {
+        if cur.is_moving() && !cur.is_waiting() && due(index) {
             settled(cur.backend())
         } else if cur.is_settled() && !exception(index) {
             (Slot::steady(cur.backend()), cur.backend())
@@ -196,6 +209,55 @@ pub fn settle(
         }
     });
     (next != *current).then_some(next)
+}
+
+/// Of all slots of a table, one in this many may have its turn at once.
+const TURN_SHARE: u32 = 20;
+/// Of the slots that wait, one in this many may have its turn at once, where that is more: a quarter of what moves is
+/// tracked in full while new connections gather in the rest.
+const TURN_SHARE_OF_WAITING: u32 = 4;
+
+/// How many slots may have their turn at once.
+fn turn_size(counts: StateCounts) -> u32 {
+    (counts.sum() / TURN_SHARE).max(counts.waiting.div_ceil(TURN_SHARE_OF_WAITING))
+}
+
+/// Quiet periods that follow the current one until no slot waits, if nothing else happens.
+pub fn turns_left(mut counts: StateCounts) -> u32 {
+    let mut turns = 0;
+    while counts.waiting > 0 {
+        let size = turn_size(counts).min(counts.waiting);
+        (counts.waiting, counts.steady) = (counts.waiting - size, counts.steady + size);
+        counts.moving -= size;
+        turns += 1;
+    }
+    turns
+}
+
+/// The waiting slots whose turn it is, those that have waited longest first. `since_s`: when each began to wait.
+pub fn whose_turn(current: &Slots, since_s: impl Fn(usize) -> u32) -> Vec<usize> {
+    let counts = current.counts();
+    let in_turn = counts.moving - counts.waiting;
+    let room = turn_size(counts).saturating_sub(in_turn) as usize;
+    let mut waiting: Vec<usize> =
+        (0..current.size()).filter(|index| current.cur(*index).is_waiting()).collect();
+    // Stable: slots of one moment go in the order of the table.
+    waiting.sort_by_key(|index| since_s(*index));
+    waiting.truncate(room);
+    waiting
+}
+
+/// The table in which the connections of some waiting slots are recorded.
+pub fn take_turn(current: &Slots, indices: &[usize]) -> Slots {
+    let mut next = current.clone();
+    for index in indices {
+        next.words[*index] &= !Slot::WAITING;
+    }
+    next
+}
+
+fn waiting(owner: u32, former: u32) -> (Slot, u32) {
+    (Slot(Slot::steady(owner).0 | Slot::MOVING | Slot::WAITING), former)
 }
 
 fn moving(owner: u32, former: u32) -> (Slot, u32) {

@@ -18,7 +18,8 @@ fn rest(owner: u32) -> (Slot, u32) {
 #[test]
 fn each_change_of_one_slot() {
     let (dead, back) = (9, 8);
-    let backends = Backends { alive: |b| b != dead, returned: |b| b == back };
+    let (patient, backends) =
+        (7, Backends { alive: |b| b != dead, returned: |b| b == back, can_wait: |b| b == 7 });
     for (what, before, owner, after) in [
         ("same owner", rest(1), 1, rest(1)),
         ("another owner", rest(1), 2, moving(2, 1)),
@@ -41,6 +42,14 @@ fn each_change_of_one_slot() {
         ("settled with the same owner", settled(1), 1, settled(1)),
         ("settled, another owner", settled(1), 2, moving(2, 1)),
         ("settled, the owner died", settled(dead), 2, settled(2)),
+        ("an owner that can wait", rest(patient), 2, waiting(2, patient)),
+        ("settled, an owner that can wait but has few", settled(patient), 2, moving(2, patient)),
+        ("a second change while waiting", waiting(2, patient), 3, waiting(3, patient)),
+        ("a second change after its turn", moving(2, patient), 3, moving(3, patient)),
+        ("back to the one that waits", waiting(2, patient), patient, settled(patient)),
+        ("the one that waited leaves", waiting(2, 1), 2, moving(2, 1)),
+        ("the one that waited died", waiting(2, dead), 2, settled(2)),
+        ("the one that waited died, a second change", waiting(patient, dead), 3, moving(3, patient)),
     ] {
         assert_eq!(change(&one(before), &[owner], &backends), one(after), "{what}");
     }
@@ -51,6 +60,7 @@ fn each_end_of_a_quiet_period() {
     for (what, before, due, exception, after) in [
         ("not yet", moving(2, 1), false, false, None),
         ("due", moving(2, 1), true, false, Some(settled(2))),
+        ("waiting", waiting(2, 1), true, false, None),
         ("due, with exceptions", moving(2, 1), true, true, Some(settled(2))),
         ("exceptions stay", settled(2), false, true, None),
         ("the last exception is gone", settled(2), false, false, Some(rest(2))),
@@ -62,8 +72,26 @@ fn each_end_of_a_quiet_period() {
 
 #[test]
 fn slots_are_counted_by_state() {
-    let slots = Slots::build(6, |index| [rest(1), moving(2, 1), settled(1)][index % 3]);
-    assert_eq!(slots.counts(), StateCounts { steady: 2, moving: 2, settled: 2 });
+    let slots = Slots::build(8, |index| [rest(1), moving(2, 1), settled(1), waiting(2, 1)][index % 4]);
+    assert_eq!(slots.counts(), StateCounts { steady: 2, moving: 4, waiting: 2, settled: 2 });
+}
+
+#[test]
+fn waiting_slots_take_turns_until_none_waits() {
+    // Of 200 slots 80 wait: a quarter of those that do has its turn at once, then at least a twentieth of all.
+    let mut slots = Slots::build(200, |index| if index < 80 { waiting(2, 1) } else { rest(1) });
+    let mut sizes = Vec::new();
+    while slots.counts().waiting > 0 {
+        assert_eq!(turns_left(slots.counts()) as usize, 7 - sizes.len());
+        let turn = whose_turn(&slots, |index| if index == 79 { 0 } else { 1 });
+        assert_eq!(turn.contains(&79), sizes.is_empty(), "who has waited longest is first");
+        slots = take_turn(&slots, &turn);
+        assert!(whose_turn(&slots, |_| 0).is_empty(), "one turn at a time");
+        slots = settle(&slots, |_| true, |_| true).unwrap();
+        sizes.push(turn.len());
+    }
+    assert_eq!((turns_left(slots.counts()), sizes), (0, vec![20, 15, 12, 10, 10, 10, 3]));
+    assert_eq!(slots.counts(), StateCounts { steady: 120, settled: 80, ..StateCounts::default() });
 }
 
 /// Backends of the model are 1 to this.
@@ -106,6 +134,9 @@ impl Model {
             return (owner, true);
         }
         let stays = cur.is_moving() && recorded.is_none() && self.up(former);
+        if stays && !opens && cur.is_waiting() {
+            return (former, true);
+        }
         let choice = if stays && (!opens || capped) {
             former
         } else if cur.is_moving() && recorded.is_none() && self.up(owner) {
@@ -142,6 +173,8 @@ impl Model {
         let backends = Backends {
             alive: |b| b == returned || !self.down.contains_key(&b),
             returned: |b| returned != 0 && b == returned,
+            // Some of them stay in the set, which is more than one slot.
+            can_wait: |b| b <= 3 && !self.down.contains_key(&b),
         };
         self.slots = change(&self.slots, &[owner], &backends);
     }
@@ -169,6 +202,7 @@ impl Model {
             self.records.retain(|_, backend| cur.is_settled() && *backend != owner);
         }
         self.slots = settle(&self.slots, |_| due, |_| exception).unwrap_or_else(|| self.slots.clone());
+        self.slots = take_turn(&self.slots, &whose_turn(&self.slots, |_| 0));
     }
 }
 

@@ -53,7 +53,10 @@ fn every_answer_has_its_fields() {
     assert_eq!(fields(service), SERVICE);
     assert_eq!(fields(&service["check"]), "fall interval_ms kind port rise timeout_ms");
     assert_eq!(fields(&service["check"]["kind"]), "host path status type");
-    assert_eq!(fields(&service["slots"]), "moving quiet_left_s settled steady tracked_flows");
+    assert_eq!(
+        fields(&service["slots"]),
+        "moving quiet_left_s settled steady tracked_flows turns_left waiting"
+    );
     assert_eq!(service["vip"], "192.0.2.1:80/tcp");
     assert_eq!(service["encap_source"], "10.9.0.0/16");
 

@@ -63,6 +63,22 @@ fn moving_a_syn_that_acknowledges_or_resets_is_no_new_connection() {
 }
 
 #[test]
+fn waiting_only_connections_that_begin_are_recorded() {
+    let mut balancer = balancer();
+    let service = world().services.into_iter().find(|service| service.service.id == 40).unwrap().service;
+    balancer.publish_slots(service, &[(Slot(21 | Slot::MOVING | Slot::WAITING), 20)]).unwrap();
+    assert_eq!(counted(&mut balancer, &frame(40, ACK)), backend(20));
+    assert_eq!(balancer.flow_entries().unwrap().len(), 0);
+    let new = |flags| v4(packet::tcp(1, 80, flags, b""), 40).frame();
+    assert_eq!(counted(&mut balancer, &new(SYN)), backend(21));
+    assert_eq!(counted(&mut balancer, &new(ACK)), backend(21));
+    assert_eq!(entry(&balancer).backend, 21);
+    balancer.set_liveness(20, 1).unwrap();
+    assert_eq!(counted(&mut balancer, &frame(40, ACK)), backend(21), "its backend died");
+    assert_eq!(balancer.flow_entries().unwrap().len(), 2);
+}
+
+#[test]
 fn moving_v6_and_udp_behave_alike() {
     let mut balancer = balancer();
     assert_eq!(counted(&mut balancer, &v4(datagram(), 45).frame()), backend(20));

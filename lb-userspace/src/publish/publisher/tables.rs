@@ -94,21 +94,27 @@ impl<P: DataPlane> Publisher<P> {
     ) {
         let now_s = self.plane.now_s();
         let former = self.services.remove(&id).unwrap_or_default();
-        let since = |index: usize| {
-            if !slots.cur(index).is_moving() {
-                return AT_REST;
-            }
+        let since = |index: usize, noted: &[u32]| {
             if !current.is_some_and(|current| goes_on_moving(current, slots, index)) {
                 return now_s;
             }
-            let known_s = former.moving_since_s.get(index).copied().filter(|since_s| *since_s != AT_REST);
+            let known_s = noted.get(index).copied().filter(|since_s| *since_s != AT_REST);
             // Where no agent noted since when a slot moves, its quiet period begins anew.
             known_s.or(found_since_s).unwrap_or(now_s)
+        };
+        let moving_since = |index: usize| match slots.cur(index) {
+            cur if cur.is_moving() && !cur.is_waiting() => since(index, &former.moving_since_s),
+            _ => AT_REST,
+        };
+        let waiting_since = |index: usize| match slots.cur(index) {
+            cur if cur.is_waiting() => since(index, &former.waiting_since_s),
+            _ => AT_REST,
         };
         let mut published = Published {
             class: input.class,
             source: Some(Source::of(input)),
-            moving_since_s: (0..slots.size()).map(since).collect(),
+            moving_since_s: (0..slots.size()).map(moving_since).collect(),
+            waiting_since_s: (0..slots.size()).map(waiting_since).collect(),
             ..Published::default()
         };
         published.note(slots);
@@ -170,14 +176,18 @@ impl<P: DataPlane> Publisher<P> {
     }
 }
 
-/// Whether a slot has been moving from the same former owner.
+/// Whether a slot has been moving from the same former owner, or waiting for its turn to.
 fn goes_on_moving(current: &Slots, next: &Slots, index: usize) -> bool {
-    current.cur(index).is_moving() && current.prev(index) == next.prev(index)
+    let (cur, next_cur) = (current.cur(index), next.cur(index));
+    cur.is_moving() && cur.is_waiting() == next_cur.is_waiting() && current.prev(index) == next.prev(index)
 }
 
-/// Whether any slot begins to move.
+/// Whether a quiet period begins for any slot.
 fn begins_to_move(current: Option<&Slots>, next: &Slots) -> bool {
     (0..next.size()).any(|index| {
-        next.cur(index).is_moving() && !current.is_some_and(|current| goes_on_moving(current, next, index))
+        let cur = next.cur(index);
+        cur.is_moving()
+            && !cur.is_waiting()
+            && !current.is_some_and(|current| goes_on_moving(current, next, index))
     })
 }

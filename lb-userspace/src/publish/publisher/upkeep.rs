@@ -137,8 +137,8 @@ impl<P: DataPlane> Publisher<P> {
         Ok((down, needs))
     }
 
-    /// Ends what is due: moving slots after their quiet period, settled ones without exceptions. True if any slot
-    /// stopped moving.
+    /// Ends what is due: moving slots after their quiet period, settled ones without exceptions; and lets waiting ones
+    /// take their turn. True if any slot stopped moving.
     fn settle(&mut self, now_s: u32, needs: HashMap<u32, Need>) -> Result<bool, Error> {
         let mut any_settled = false;
         for (id, need) in needs {
@@ -158,9 +158,19 @@ impl<P: DataPlane> Publisher<P> {
                 since_s.is_some_and(|since_s| now_s.saturating_sub(since_s.max(capped_s)) > quiet_s)
             };
             let exception = |index| self.upkeep.found.is_exception(id, index);
-            let Some(next) = transition::settle(&slots, due, exception) else { continue };
+            let mut next = transition::settle(&slots, due, exception);
+            let turn = transition::whose_turn(next.as_ref().unwrap_or(&slots), |index| {
+                published.waiting_since_s(index)
+            });
+            if !turn.is_empty() {
+                next = Some(transition::take_turn(next.as_ref().unwrap_or(&slots), &turn));
+                self.plane.set_moving_since_s(id, now_s.saturating_add(1))?;
+            }
+            let Some(next) = next else { continue };
             self.plane.publish_slots(id, published.class, &next)?;
             any_settled |= next.counts().moving < published.counts.moving;
+            // The packet path records them from this second on, not from that of the walk.
+            published.note_turn(&turn, next.size(), self.plane.now_s());
             published.note(&next);
         }
         Ok(any_settled)

@@ -247,6 +247,53 @@ fn a_drained_backend_keeps_its_connections_for_a_quiet_period() {
 }
 
 #[test]
+fn slots_whose_former_owner_stays_take_turns_over_restarts() {
+    let fake = Fake::default();
+    let mut publisher = open(&fake);
+    publisher.apply(&snapshot(&[1, 2, 3, 4])).unwrap();
+    publisher.apply(&snapshot(&[1, 2, 3, 4, 5])).unwrap();
+    let begun = publisher.slot_states(1).unwrap();
+    assert!(begun.moving >= publisher.owned_slots(1)[&5]);
+    assert_eq!((begun.waiting, begun.turns_left), (begun.moving, 5));
+    assert_eq!(publisher.quiet_left(1), None, "no quiet period has begun");
+    for turns_left in (0..5).rev() {
+        pass(&fake, &mut publisher, 10);
+        let states = publisher.slot_states(1).unwrap();
+        assert_eq!(states.turns_left, turns_left);
+        // The one after goes on with the turn that it finds.
+        publisher = open(&fake);
+        publisher.apply(&snapshot(&[1, 2, 3, 4, 5])).unwrap();
+        assert_eq!(publisher.slot_states(1).unwrap().waiting, states.waiting);
+        let left = publisher.quiet_left(1).unwrap().as_secs();
+        assert!((290..=301).contains(&left), "{left}");
+        pass(&fake, &mut publisher, 289);
+        assert_eq!(publisher.slot_states(1).unwrap().waiting, states.waiting, "not before it is over");
+        pass(&fake, &mut publisher, 3);
+    }
+    pass(&fake, &mut publisher, 10);
+    pass(&fake, &mut publisher, 1);
+    assert_eq!(publisher.slot_states(1).unwrap().steady, SIZE_TINY as u32);
+}
+
+#[test]
+fn a_drain_does_not_wait() {
+    let fake = Fake::default();
+    let mut publisher = open(&fake);
+    publisher.apply(&snapshot(&[1, 2])).unwrap();
+    let mut wanted = snapshot(&[1, 2, 3]);
+    publisher.apply(&wanted).unwrap();
+    let waiting = publisher.slot_states(1).unwrap().waiting;
+    drain(&mut wanted, 2);
+    publisher.apply(&wanted).unwrap();
+    let after = slots(&fake);
+    for index in 0..SIZE_TINY {
+        assert!(!after.cur(index).is_waiting() || after.prev(index) != 2, "slot {index}");
+    }
+    assert!((1..waiting).contains(&publisher.slot_states(1).unwrap().waiting));
+    assert_eq!(publisher.quiet_left(1), Some(Duration::from_secs(300)));
+}
+
+#[test]
 fn a_tick_does_nothing_at_rest() {
     let fake = Fake::default();
     let mut publisher = open(&fake);
@@ -287,14 +334,14 @@ fn a_preview_tells_what_applying_does_and_changes_nothing() {
     let expected = ServicePreview {
         slots: SIZE_TINY as u32,
         moved: owned,
-        after: StateCounts { steady: SIZE_TINY as u32 - owned, moving: owned, settled: 0 },
+        after: StateCounts { steady: SIZE_TINY as u32 - owned, moving: owned, ..StateCounts::default() },
         flows: 1,
         flows_lost: 0,
     };
     assert_eq!(drained, expected);
     wanted.backends.remove(&2);
     let removed = publisher.preview(&wanted).unwrap().services[&1];
-    let after = StateCounts { steady: SIZE_TINY as u32 - owned, moving: 0, settled: owned };
+    let after = StateCounts { steady: SIZE_TINY as u32 - owned, settled: owned, ..StateCounts::default() };
     assert_eq!(removed, ServicePreview { after, flows: 1, flows_lost: 1, ..expected });
     let gone = publisher.preview(&Snapshot::default()).unwrap().services[&1];
     assert_eq!((gone.moved, gone.after.sum(), gone.flows, gone.flows_lost), (SIZE_TINY as u32, 0, 2, 2));

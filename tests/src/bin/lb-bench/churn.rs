@@ -61,8 +61,7 @@ fn print_method(effort: Effort, report: &Report) {
     );
 }
 
-/// The targets that the figures miss, in words. The one for scale-out with 120 s is missed by design: growth by a quarter moves a fifth of the slots, and
-/// every live flow of a moving slot is tracked.
+/// The targets that the figures miss, in words.
 pub fn missed(report: &Report) -> Vec<String> {
     let mut failed = Vec::new();
     for row in report.scenarios.iter().filter(|row| row.design == Design::Lb) {
