@@ -1,6 +1,7 @@
 //! The harness: networks, traffic, the agent and the packet path under test.
 
 pub mod agent;
+pub mod batch;
 pub mod bench;
 pub mod bpffs;
 pub mod capture;

@@ -6,10 +6,10 @@ use std::{
     os::fd::{AsFd as _, AsRawFd as _},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, ArrayOfMaps, HashMap, MapData, MapInfo, PerCpuArray, xdp::DevMap},
+    maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapInfo, PerCpuArray, xdp::DevMap},
     programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
 };
 use lb_common::{
@@ -21,12 +21,13 @@ use lb_common::{
     flow::{FlowEntry, FlowKey},
     maps,
     service::{KeyV4, KeyV6, Service, ServiceTableV4, ServiceTableV6},
-    slot::{SIZE_DEFAULT, SIZE_LARGE, SIZE_SMALL, SIZE_TINY, SIZES, Slot, SlotTable},
+    slot::{SIZES, Slot},
     stats::Counter,
     verdict::Reason,
 };
 use lb_userspace::objects;
 
+use crate::batch;
 pub use crate::world::{Slots, World, WorldService, backend, raw};
 
 /// What a program decided.
@@ -76,6 +77,9 @@ pub struct Outcome {
 /// Backends that the runner's counter map has room for.
 pub const BACKENDS: u32 = 256;
 
+/// Services whose tables are open at the same time: fewer than a process may have files.
+const SERVICES_AT_ONCE: usize = 256;
+
 /// The balancer, loaded with a world.
 pub struct Balancer {
     ebpf: Ebpf,
@@ -90,15 +94,15 @@ impl Balancer {
         let mut loader = EbpfLoader::new();
         // Fewer counters to compare after each packet.
         loader.map_max_entries(maps::FORWARDED, BACKENDS);
-        Self::load_by(loader, world)
+        Self::load_by(loader, objects::LB_XDP, world)
     }
 
-    /// Loads the program with every map as large as in service.
-    pub fn load_for_bench(world: &World) -> Result<Self> {
-        Self::load_by(EbpfLoader::new(), world)
+    /// Loads a program, this build's or another's, with every map as large as in service.
+    pub fn load_object(object: &[u8], world: &World) -> Result<Self> {
+        Self::load_by(EbpfLoader::new(), object, world)
     }
 
-    fn load_by<'a>(mut loader: EbpfLoader<'a>, world: &'a World) -> Result<Self> {
+    fn load_by<'a>(mut loader: EbpfLoader<'a>, object: &[u8], world: &'a World) -> Result<Self> {
         loader.override_global("SEED", &world.seed, true).override_global(
             "LOG_LEVEL",
             &world.log_level,
@@ -116,7 +120,7 @@ impl Balancer {
         if let Some(room) = world.max_flows {
             loader.map_max_entries(maps::FLOWS, room);
         }
-        let mut ebpf = loader.load(objects::LB_XDP).context("lb-xdp")?;
+        let mut ebpf = loader.load(object).context("lb-xdp")?;
         load_program(&mut ebpf, "lb")?;
         let mut balancer = Self { ebpf, before: Counters::new(), inner_bytes: 0 };
         balancer.fill(world)?;
@@ -138,14 +142,21 @@ impl Balancer {
         if let Some(now_s) = world.now_s {
             self.set_clock(now_s)?;
         }
-        for service in &world.services {
-            let Slots::Cycle(cycle) = &service.slots else { continue };
-            self.publish_slots(service.service, cycle)?;
+        for services in world.services.chunks(SERVICES_AT_ONCE) {
+            for class in 0..SIZES.len() as u8 {
+                let of_class = services.iter().filter(|service| service.service.class == class);
+                let tables = of_class.filter_map(|service| match &service.slots {
+                    Slots::Cycle(cycle) => Some((service.service.id, &cycle[..])),
+                    Slots::Missing => None,
+                });
+                self.publish_tables(class, &tables.collect::<Vec<_>>())?;
+            }
         }
         self.publish_services(&world.services)
     }
 
-    fn map(&mut self, name: &str) -> Result<&mut aya::maps::Map> {
+    /// A map by name.
+    pub fn map(&mut self, name: &str) -> Result<&mut Map> {
         self.ebpf.map_mut(name).ok_or_else(|| anyhow!("no map {name}"))
     }
 
@@ -183,24 +194,27 @@ impl Balancer {
 
     /// Replaces the slots of a service.
     pub fn publish_slots(&mut self, service: Service, cycle: &[(Slot, u32)]) -> Result<()> {
-        match SIZES[usize::from(service.class)] {
-            SIZE_TINY => self.publish_class::<SIZE_TINY>(service, cycle),
-            SIZE_SMALL => self.publish_class::<SIZE_SMALL>(service, cycle),
-            SIZE_DEFAULT => self.publish_class::<SIZE_DEFAULT>(service, cycle),
-            _ => self.publish_class::<SIZE_LARGE>(service, cycle),
-        }
+        self.publish_tables(service.class, &[(service.id, cycle)])
     }
 
-    fn publish_class<const M: usize>(&mut self, service: Service, cycle: &[(Slot, u32)]) -> Result<()>
-    where
-        SlotTable<M>: aya::Pod,
-    {
-        // SAFETY: the table is plain integers, for which zero is a value.
-        let mut table: Box<SlotTable<M>> = unsafe { Box::new_zeroed().assume_init() };
-        for (index, (slot, former)) in cycle.iter().cycle().take(M).enumerate() {
-            (table.cur[index], table.prev[index]) = (*slot, *former);
+    /// Replaces the slots of several services of one class, by id.
+    fn publish_tables(&mut self, class: u8, services: &[(u32, &[(Slot, u32)])]) -> Result<()> {
+        if services.is_empty() {
+            return Ok(());
         }
-        self.publish(maps::SLOTS[usize::from(service.class)], service.id, &*table)
+        let size = SIZES[usize::from(class)];
+        let mut inner = Vec::new();
+        for (id, cycle) in services {
+            let (current, former): (Vec<u32>, Vec<u32>) =
+                cycle.iter().cycle().take(size).map(|(slot, former)| (slot.0, *former)).unzip();
+            let table = [current, former].concat();
+            self.inner_bytes += size_of_val(&table[..]) as u64;
+            inner.push((*id, batch::inner_array(&table)?));
+        }
+        let Map::ArrayOfMaps(outer) = self.map(maps::SLOTS[usize::from(class)])? else {
+            bail!("no map of maps for slots");
+        };
+        Ok(batch::put_inner(outer.fd().as_fd(), &inner)?)
     }
 
     fn publish_services(&mut self, services: &[WorldService]) -> Result<()> {

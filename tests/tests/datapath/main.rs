@@ -14,3 +14,4 @@ mod truncation;
 mod random;
 mod decap;
 mod budget;
+mod bench;

@@ -7,12 +7,12 @@
 
 use aya_ebpf::{
     bindings::xdp_action,
-    btf_maps::{Array, PerCpuArray, ProgramArray},
+    btf_maps::{Array, ProgramArray},
     helpers::bpf_xdp_adjust_head,
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
-use lb_common::bench::{HEADER_LEN, SOURCE_BITS, Template};
+use lb_common::bench::{HEADER_LEN, Template};
 use lb_ebpf::{
     bpf_object,
     packet::frame::{Frame, store},
@@ -25,9 +25,9 @@ static TARGET: ProgramArray<1> = ProgramArray::new();
 #[btf_map]
 static TEMPLATE: Array<Template, 1> = Array::new();
 
-/// Packets so far.
+/// The number of the next packet. Set before each sample, so that all programs see the same flows.
 #[btf_map]
-static ROUND: PerCpuArray<u64, 1> = PerCpuArray::new();
+static ROUND: Array<u32, 1> = Array::new();
 
 /// What the programs under test are compared with.
 #[xdp]
@@ -45,7 +45,7 @@ pub fn wrap(ctx: XdpContext) -> u32 {
     xdp_action::XDP_ABORTED
 }
 
-/// Makes the frame what it was, with the next flow's source.
+/// Makes the frame what it was, with the next flow's addresses and port.
 #[inline(always)]
 fn restore(ctx: &XdpContext) -> Option<()> {
     let template = TEMPLATE.get(0)?;
@@ -65,24 +65,26 @@ fn restore(ctx: &XdpContext) -> Option<()> {
         unsafe { store(frame.start + 8 * at, template.header[at]) };
         at += 1;
     }
-    let round = ROUND.get_ptr_mut(0)?;
-    // SAFETY: the value is this CPU's own.
-    let flow = unsafe {
-        *round += 1;
-        *round as u32 & template.flow_mask
-    };
-    let source = (flow & ((1 << SOURCE_BITS) - 1)) as u16;
-    let port = 1024 + (flow >> SOURCE_BITS) as u16;
-    let source_at = frame.start + (template.source_at & 63) as usize;
-    let port_at = frame.start + (template.port_at & 63) as usize;
-    if !frame.holds(source_at, size_of::<u16>()) || !frame.holds(port_at, size_of::<u16>()) {
+    let next = ROUND.get_ptr_mut(0)?;
+    // SAFETY: the kernel keeps array values, and only one program runs at a time.
+    let round = unsafe { *next };
+    // SAFETY: as above.
+    unsafe { *next = round.wrapping_add(1) };
+    let variation = template.variation(round);
+    store_number(&frame, template.destination_at, variation.destination)?;
+    store_number(&frame, template.source_at, variation.source)?;
+    store_number(&frame, template.port_at, variation.port)
+}
+
+/// Stores two bytes, in network order, at one of the first 64 places of the frame.
+#[inline(always)]
+fn store_number(frame: &Frame, at: u32, value: u16) -> Option<()> {
+    let at = frame.start + (at & 63) as usize;
+    if !frame.holds(at, size_of::<u16>()) {
         return None;
     }
-    // SAFETY: both places were just checked to lie in the frame.
-    unsafe {
-        store(source_at, source.to_be());
-        store(port_at, port.to_be());
-    }
+    // SAFETY: the place was just checked to lie in the frame.
+    unsafe { store(at, value.to_be()) };
     Some(())
 }
 

@@ -18,11 +18,13 @@ struct Arguments {
     bench: Bench,
     #[command(flatten)]
     options: Options,
+    #[command(flatten)]
+    datapath: datapath::Selection,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Bench {
-    /// The packet path: ns per packet above an empty program, and the memory of the maps
+    /// The packet path: ns per packet above an empty program, and the memory of the maps; a few minutes
     Datapath,
     /// Connections that break although their backend is alive, while backends come and go; a few minutes
     Churn,
@@ -45,7 +47,7 @@ struct Options {
 #[derive(Default, Serialize)]
 struct Figures {
     #[serde(skip_serializing_if = "Option::is_none")]
-    datapath: Option<lb_tests::bench::datapath::Report>,
+    datapath: Option<lb_tests::bench::datapath::report::Report>,
     #[serde(skip_serializing_if = "Option::is_none")]
     churn: Option<lb_tests::churn::Report>,
 }
@@ -72,11 +74,15 @@ fn main() -> ExitCode {
 }
 
 /// Runs what was asked for and writes the figures, also those that miss a target, before it fails for that.
-fn run(Arguments { bench, options }: &Arguments) -> Result<()> {
+fn run(Arguments { bench, options, datapath: of_datapath }: &Arguments) -> Result<()> {
+    ensure!(
+        *bench == Bench::Datapath || !of_datapath.any(),
+        "--filter and --against are for one bench: lb bench datapath"
+    );
     let wants = |one| *bench == one || *bench == Bench::All;
     let (mut figures, mut missed) = (Figures::default(), Vec::new());
     if wants(Bench::Datapath) {
-        let report = figures.datapath.insert(datapath::run(options.quick)?);
+        let report = figures.datapath.insert(datapath::run(options.quick, of_datapath)?);
         missed.extend(datapath::missed(report));
     }
     if wants(Bench::Churn) {

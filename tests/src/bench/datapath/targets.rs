@@ -1,0 +1,115 @@
+//! What the packet path may cost.
+
+use super::report::{Ratio, Report, Row};
+
+/// What all maps may take with defaults and one service, bytes.
+const MAP_BYTES_MAX: u64 = 128 << 20;
+
+/// The targets that the figures miss, in words. Those of time are not for quick runs.
+pub fn missed(report: &Report) -> Vec<String> {
+    let mut missed = Vec::new();
+    if report.map_bytes > MAP_BYTES_MAX {
+        missed.push(format!(
+            "the maps take {:.1} MiB, target {}",
+            report.map_bytes as f64 / f64::from(1 << 20),
+            MAP_BYTES_MAX >> 20
+        ));
+    }
+    if !report.quick {
+        missed.extend(report.cases.iter().filter_map(row_missed));
+        missed.extend(report.ratios.iter().filter_map(ratio_missed));
+    }
+    missed
+}
+
+/// The limit of a case, ns above the empty program. Those of IPv6 are relative to IPv4, and so are among the ratios.
+fn limit_ns(row: &Row) -> Option<f64> {
+    match (&*row.group, &*row.label) {
+        ("l2", "l2/4/1M/steady") => Some(40.0),
+        ("ipip", "ipip/4/1M/steady") => Some(65.0),
+        ("pass", _) => Some(25.0),
+        _ => None,
+    }
+}
+
+fn row_missed(row: &Row) -> Option<String> {
+    let limit = limit_ns(row)?;
+    (row.added_ns > limit)
+        .then(|| format!("{}: {:.1} ns above the empty program, target {limit:.0}", row.label, row.added_ns))
+}
+
+fn ratio_missed(ratio: &Ratio) -> Option<String> {
+    if let Some(limit) = ratio.ratio_max.filter(|limit| ratio.ratio > *limit) {
+        return Some(format!("{}: {:.2} times, target {limit:.2}", ratio.name, ratio.ratio));
+    }
+    let limit = ratio.more_ns_max.filter(|limit| ratio.more_ns > *limit)?;
+    Some(format!("{}: {:.1} ns more, target {limit:.0}", ratio.name, ratio.more_ns))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            case::{Case, Mode, State},
+            plan,
+            report::Samples,
+        },
+        *,
+    };
+    use crate::bench::{machine::Machine, samples::Summary};
+
+    fn row(group: &str, case: Case, added_ns: f64) -> Row {
+        Row::new(group, &case, 1, &Samples { ours: vec![added_ns], other: Vec::new() })
+    }
+
+    fn report(cases: Vec<Row>, ratios: Vec<Ratio>) -> Report {
+        Report {
+            machine: Machine::here(),
+            quick: false,
+            samples: 1,
+            packets: 1,
+            empty_ns: 0.0,
+            cpu_less_kernel_ns: Summary::default(),
+            against: None,
+            cases,
+            ratios,
+            map_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn each_limit_is_held_and_missed() {
+        let (l2, ipip) = (Case::new(Mode::L2, 4), Case::new(Mode::Ipip, 4));
+        let pass = Case::new(Mode::Pass, 6).state(State::OtherPort);
+        for (group, case, limit) in [("l2", l2, 40.0), ("ipip", ipip, 65.0), ("pass", pass, 25.0)] {
+            let of = |added_ns| missed(&report(vec![row(group, case, added_ns)], Vec::new()));
+            assert_eq!((of(limit), of(limit + 0.1).len()), (Vec::new(), 1), "{group}");
+        }
+        let tracked = row("l2", l2.state(State::Tracked), 500.0);
+        assert_eq!(missed(&report(vec![tracked], Vec::new())), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_comparison_with_a_limit_is_judged() {
+        let comparisons = plan::groups(false, None).into_iter().flat_map(|group| group.comparisons);
+        let samples = |ns| Samples { ours: vec![ns], other: Vec::new() };
+        let mut judged = 0;
+        for comparison in comparisons.filter(|comparison| comparison.limit != plan::Limit::None) {
+            let equal = Ratio::new(&comparison, &samples(30.0), &samples(30.0));
+            let twice = Ratio::new(&comparison, &samples(60.0), &samples(30.0));
+            assert_eq!(missed(&report(Vec::new(), vec![equal])), Vec::<String>::new());
+            assert_eq!(missed(&report(Vec::new(), vec![twice])).len(), 1, "{}", comparison.name);
+            judged += 1;
+        }
+        // Two modes: flat and moving per family, and v6 to v4; and the services.
+        assert_eq!(judged, 2 * 5 + 1);
+    }
+
+    #[test]
+    fn maps_and_quick_runs() {
+        let slow = row("l2", Case::new(Mode::L2, 4), 99.0);
+        let quick = Report { quick: true, ..report(vec![slow], Vec::new()) };
+        assert_eq!(missed(&quick), Vec::<String>::new());
+        assert_eq!(missed(&Report { map_bytes: MAP_BYTES_MAX + 1, ..quick }).len(), 1);
+    }
+}
