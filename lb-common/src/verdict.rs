@@ -38,11 +38,14 @@ pub enum Reason {
     InnerNotService = 15,
     /// Passed by `lb decap`: the inner header does not fit in the packet, or contradicts the outer one.
     InnerMalformed = 16,
+    /// Dropped: a new connection whose slot's owner has just died, while no new flow can be recorded. Sent elsewhere without
+    /// a record it would move with the next table; its client tries again.
+    NotRecorded = 17,
 }
 
 impl Reason {
     /// All reasons, at the index of their discriminant.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NotIp,
         Self::NotService,
         Self::OtherProtocol,
@@ -60,6 +63,7 @@ impl Reason {
         Self::Decapsulated,
         Self::InnerNotService,
         Self::InnerMalformed,
+        Self::NotRecorded,
     ];
 
     /// Stable name, as the CLI and its JSON show it.
@@ -82,6 +86,7 @@ impl Reason {
             Self::Decapsulated => "decapsulated",
             Self::InnerNotService => "inner_not_service",
             Self::InnerMalformed => "inner_malformed",
+            Self::NotRecorded => "not_recorded",
         }
     }
 
@@ -96,6 +101,7 @@ impl Reason {
                 | Self::TableMissing
                 | Self::NoTxPort
                 | Self::BackendMissing
+                | Self::NotRecorded
         )
     }
 }
@@ -118,7 +124,8 @@ mod tests {
                 "no_headroom",
                 "table_missing",
                 "no_tx_port",
-                "backend_missing"
+                "backend_missing",
+                "not_recorded"
             ]
         );
     }

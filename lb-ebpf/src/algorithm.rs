@@ -7,6 +7,7 @@ use lb_common::{
     flow::FLOW_OPENED,
     service::{MAX_SERVICES, SERVICE_QUIC, SERVICE_ROUND_ROBIN, Service},
     slot::Slot,
+    verdict::Reason,
 };
 use lb_ebpf::packet::{Flow, Packet};
 
@@ -25,7 +26,12 @@ static NEXT: PerCpuArray<u32, { MAX_SERVICES as usize }> = PerCpuArray::new();
 ///
 /// A recorded flow stays with its backend while that is up. A new connection goes where the algorithm says, recorded;
 /// if it can't be recorded, to its slot's owner, since its later packets go there too. Any other packet without a record
-/// is of a connection that was forgotten or that began unrecorded: it goes to its slot's owner, recorded.
+/// is of a connection that was forgotten or that began unrecorded: it goes to its slot's owner, recorded. While all
+/// backends are drained there is none for new connections; a datagram may be of an older flow and goes by its hash as well.
+///
+/// # Errors
+/// [`Reason::NotRecorded`] for a new connection that can't be recorded while its slot's owner is down: who stands in for
+/// the owner now does so until the next table only.
 #[inline(always)]
 pub fn choose<F: Flow>(
     ctx: &XdpContext,
@@ -33,32 +39,57 @@ pub fn choose<F: Flow>(
     service: &Service,
     slot: Slot,
     slot_hash: u64,
-) -> u32 {
+) -> Result<u32, Reason> {
     let record = Record::of(packet, service);
     let opens = opens(ctx, packet, service, &record);
     if let Some(entry) = record.find() {
         if !backend::is_up(entry.backend) {
             let chosen = algorithm_pick(service.class.into(), service.id, service.flags.into(), slot_hash);
             if chosen == 0 {
-                return 0;
+                return Ok(0);
             }
             connections::reassign(entry, chosen);
         }
         connections::follow(entry, opens);
-        return entry.backend;
+        return Ok(entry.backend);
     }
+    let mut is_over_cap = false;
     if opens {
         let chosen = algorithm_pick(service.class.into(), service.id, service.flags.into(), slot_hash);
         if chosen != 0 && record.insert(chosen, FLOW_OPENED) {
             connections::open(chosen);
-            return chosen;
+            return Ok(chosen);
+        }
+        is_over_cap = chosen != 0;
+        // The slot's former owner may be up, but it takes no new connections.
+        if !is_over_cap && tries_again(packet, service) {
+            return Ok(0);
         }
     }
     let chosen = transition::by_hash(service, slot, slot_hash);
-    if chosen != 0 && !opens {
-        record.insert(chosen, 0);
+    if chosen == 0 {
+        return Ok(0);
     }
-    chosen
+    if !is_over_cap {
+        record.insert(chosen, 0);
+    } else if tries_again(packet, service) && !is_named(service, slot, slot_hash, chosen) {
+        return Err(Reason::NotRecorded);
+    }
+    Ok(chosen)
+}
+
+/// Whether a packet that begins a connection is known to, so that its client repeats it when it is lost. Other datagrams
+/// may be of a flow that is older.
+#[inline(always)]
+fn tries_again<F>(packet: &Packet<F>, service: &Service) -> bool {
+    packet.opens_tcp() || service.flags & SERVICE_QUIC != 0
+}
+
+/// Whether a slot names a backend, as its owner or its former owner.
+#[inline(always)]
+fn is_named(service: &Service, slot: Slot, slot_hash: u64, backend: u32) -> bool {
+    backend == slot.backend()
+        || backend == slot::slot_former_owner(service.class.into(), service.id, slot_hash)
 }
 
 /// Whether a packet without a record begins a connection. Any datagram does, except in QUIC.

@@ -30,9 +30,9 @@ pub fn choose<F: Flow>(
         return Ok(chosen);
     }
     let id = if service.is_tracked() {
-        algorithm::choose(ctx, packet, service, slot, slot_hash)
+        algorithm::choose(ctx, packet, service, slot, slot_hash)?
     } else {
-        transition::choose(ctx, packet, service, slot, slot_hash)
+        transition::choose(ctx, packet, service, slot, slot_hash)?
     };
     backend::chosen(id)
 }

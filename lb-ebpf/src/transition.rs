@@ -2,7 +2,7 @@
 //! began on.
 
 use aya_ebpf::programs::XdpContext;
-use lb_common::{service::Service, slot::Slot};
+use lb_common::{service::Service, slot::Slot, verdict::Reason};
 use lb_ebpf::packet::{Flow, Packet};
 
 use crate::{backend, flow::Record, slot};
@@ -15,10 +15,13 @@ use crate::{backend, flow::Record, slot};
 /// | moving | its backend | owner, recorded | former owner, recorded |
 /// | moving, waiting | its backend | owner, recorded | former owner |
 /// | settled | its backend | owner | owner |
-/// | owner down | its backend | another, recorded | another, recorded |
+/// | owner down | its backend | another, recorded, or none | another, recorded |
 ///
 /// A flow whose backend is down finds another, the owner or one by probing, which is recorded. One that can't be
 /// recorded goes to the former owner of a moving slot even if it is new: its later packets will too.
+///
+/// # Errors
+/// [`Reason::NotRecorded`] for a new connection while the owner is down, if no record would say whom it was given.
 #[inline(always)]
 pub fn choose<F: Flow>(
     ctx: &XdpContext,
@@ -26,30 +29,32 @@ pub fn choose<F: Flow>(
     service: &Service,
     slot: Slot,
     slot_hash: u64,
-) -> u32 {
+) -> Result<u32, Reason> {
     let record = Record::of(packet, service);
     if let Some(entry) = record.find() {
         if backend::is_up(entry.backend) {
-            return entry.backend;
+            return Ok(entry.backend);
         }
         let chosen = owner(service, slot, slot_hash);
         if chosen != 0 {
             entry.backend = chosen;
         }
-        return chosen;
+        return Ok(chosen);
     }
     if slot.is_moving() {
         let opens = packet.opens_tcp() || record.opens_quic(ctx, packet, service);
-        return begin(&record, opens, service, slot, slot_hash);
+        return Ok(begin(&record, opens, service, slot, slot_hash));
     }
     if slot.is_settled() && backend::is_up(slot.backend()) {
-        return slot.backend();
+        return Ok(slot.backend());
     }
     let chosen = backend::backend_probe(service.class.into(), service.id, slot_hash);
-    if chosen != 0 {
-        record.insert(chosen, 0);
+    let is_kept = chosen == 0 || record.insert(chosen, 0);
+    // Any other packet lost its backend before, or is of a datagram flow that can't be told from one that did.
+    if !is_kept && (packet.opens_tcp() || record.opens_quic(ctx, packet, service)) {
+        return Err(Reason::NotRecorded);
     }
-    chosen
+    Ok(chosen)
 }
 
 /// A flow without a record in a moving slot.

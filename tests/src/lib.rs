@@ -19,6 +19,7 @@ pub mod runner;
 pub mod server;
 pub mod topology;
 pub mod sessions;
+pub mod held;
 pub mod traffic;
 pub mod unique;
 pub mod wait;

@@ -24,6 +24,7 @@ use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_LRU_HASH;
 use lb_common::{
     addr::FAMILY_V4,
     backend::{BACKEND_PRESENT, BACKEND_RESOLVED, Backend, TARGET_UP},
+    connections::Connections,
     event::Event,
     flow::{FlowEntry, FlowKey},
     maps,
@@ -78,6 +79,11 @@ pub struct Lab {
     events: OwnedFd,
     backends: OwnedFd,
     liveness: Arc<OwnedFd>,
+    /// Where round-robin services are, per CPU; live connections; those given up.
+    turns: OwnedFd,
+    connections: OwnedFd,
+    expired: OwnedFd,
+    cpus: usize,
     outer: BTreeMap<&'static str, OwnedFd>,
     down: Arc<Mutex<BTreeSet<u32>>>,
     now_s: Cell<u32>,
@@ -147,6 +153,10 @@ impl Lab {
             events: take(maps::EVENTS)?,
             backends: take(maps::BACKENDS)?,
             liveness: Arc::new(take(maps::LIVENESS)?),
+            turns: take(maps::NEXT)?,
+            connections: take(maps::CONNECTIONS)?,
+            expired: take(maps::EXPIRED)?,
+            cpus: aya::util::nr_cpus().map_err(|(path, error)| anyhow!("{path}: {error}"))?,
             outer: outer.map(|name| Ok((name, take(name)?))).collect::<Result<_>>()?,
             down: Arc::default(),
             now_s: Cell::new(0),
@@ -193,14 +203,18 @@ impl Lab {
 
     /// Flows that could not be recorded so far: over a cap, or no room.
     pub fn unrecorded(&self) -> Result<u64> {
-        let cpus = aya::util::nr_cpus().map_err(|(path, error)| anyhow!("{path}: {error}"))?;
-        let mut counts = vec![0u64; cpus];
+        let mut counts = vec![0u64; self.cpus];
         let mut sum = 0;
         for event in Event::ALL.into_iter().filter(|event| event.is_unrecorded()) {
             sys::lookup(self.events.as_fd(), &(event as u32), &mut counts)?;
             sum += counts.iter().sum::<u64>();
         }
         Ok(sum)
+    }
+
+    fn clear_connections(&self, backend: u32) -> std::io::Result<()> {
+        sys::update(self.connections.as_fd(), &backend, &[Connections::default()])?;
+        sys::update(self.expired.as_fd(), &backend, &[0u64])
     }
 
     /// The slots of a service.
@@ -216,6 +230,10 @@ impl Lab {
         let state = std::mem::take(&mut *self.state.borrow_mut());
         for id in state.backends.keys() {
             sys::update(self.backends.as_fd(), id, &[Backend::default()])?;
+            self.clear_connections(*id)?;
+        }
+        for (service, _) in state.slots.keys() {
+            sys::update(self.turns.as_fd(), service, &vec![0u64; self.cpus])?;
         }
         for target in std::mem::take(&mut *lock(&self.down)) {
             sys::update(self.liveness.as_fd(), &target, &[TARGET_UP])?;

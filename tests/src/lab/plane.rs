@@ -73,8 +73,8 @@ impl DataPlane for Plane {
         Ok(())
     }
 
-    fn clear_counters(&mut self, _id: u32) -> Result<(), Error> {
-        Ok(())
+    fn clear_counters(&mut self, id: u32) -> Result<(), Error> {
+        self.lab.clear_connections(id).map_err(failed("write CONNECTIONS"))
     }
 
     fn targets_down(&self) -> Result<Vec<u32>, Error> {
@@ -169,8 +169,11 @@ impl DataPlane for Plane {
         Ok(Some(entry))
     }
 
-    fn add_expired(&mut self, _backend: u32, _connections: u64) -> Result<(), Error> {
-        Ok(())
+    fn add_expired(&mut self, backend: u32, connections: u64) -> Result<(), Error> {
+        let mut sum = [0u64];
+        sys::lookup(self.lab.expired.as_fd(), &backend, &mut sum).map_err(failed("read EXPIRED"))?;
+        sys::update(self.lab.expired.as_fd(), &backend, &[sum[0] + connections])
+            .map_err(failed("write EXPIRED"))
     }
 
     fn unrecorded(&self) -> Result<u64, Error> {

@@ -8,13 +8,14 @@ use lb_common::{
     hash,
     service::{SERVICE_LEAST_CONNECTIONS, SERVICE_QUIC, SERVICE_ROUND_ROBIN, Service},
     slot::{SIZES, Slot},
+    verdict::Reason,
 };
 use lb_tests::{
     packet::{self, ACK, FIN, RST, SYN},
     runner::{Balancer, Slots, World, WorldService},
 };
 
-use crate::world::{UDP, backend, forwarded_to, hash_v4, service, v4, v6, vip4, vip6, world};
+use crate::world::{UDP, backend, forwarded_to, hash_v4, once, service, v4, v6, vip4, vip6, world};
 
 const OWNERS: [u32; 4] = [11, 12, 13, 14];
 
@@ -156,12 +157,23 @@ fn a_connection_whose_backend_dies_is_counted_at_the_next() {
     }
     let frame = v4(packet::tcp(1, 80, ACK, b""), 60).frame().bytes();
     let outcome = balancer.run(&frame).unwrap();
-    assert_eq!(
-        outcome.counted,
-        crate::world::once(lb_common::verdict::Reason::NoBackend.into(), frame.len())
-    );
+    assert_eq!(outcome.counted, once(Reason::NoBackend.into(), frame.len()));
     balancer.set_liveness(12, 0).unwrap();
     assert_eq!(tcp(&mut balancer, 1, ACK), 12, "back, and nobody else had it meanwhile");
+}
+
+/// The slot still names the drained backend as its former owner, for the connections that it has.
+#[test]
+fn where_all_backends_are_drained_nobody_gets_a_new_connection() {
+    for flags in [SERVICE_ROUND_ROBIN, SERVICE_LEAST_CONNECTIONS] {
+        let mut balancer = balancer(flags, Slots::moving(11, 0));
+        let frame = v4(packet::tcp(1, 80, SYN, b""), 60).frame().bytes();
+        let counted = balancer.run(&frame).unwrap().counted;
+        assert_eq!(counted, once(Reason::NoBackend.into(), frame.len()));
+        assert_eq!(tcp(&mut balancer, 2, ACK), 11);
+        assert_eq!(udp(&mut balancer, 3, b"?"), 11, "it may be of an older flow");
+        assert_eq!(balancer.flow_entries().unwrap().len(), 2);
+    }
 }
 
 #[test]

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use lb_common::{
     event::Event,
-    service::{SERVICE_QUIC, SERVICE_ROUND_ROBIN, Service},
-    slot::Slot,
+    hash,
+    service::{SERVICE_LEAST_CONNECTIONS, SERVICE_QUIC, SERVICE_ROUND_ROBIN, Service},
+    slot::{SIZES, Slot},
+    verdict::Reason,
 };
 use lb_tests::{
     packet::{self, ACK, SYN},
-    runner::{Balancer, World},
+    runner::{Balancer, Label, Slots, World},
 };
 
-use crate::world::{UDP, forwarded_to, service, v4, vip4, world};
+use crate::world::{UDP, forwarded_to, hash_v4, once, service, v4, vip4, world};
 
 const NOW_S: u32 = 1_000;
 
@@ -125,7 +127,7 @@ fn a_probed_choice_is_recorded_and_over_the_cap_it_is_the_same() {
 fn over_the_cap_a_tracked_connection_goes_by_its_hash_unrecorded() {
     let mut balancer = balancer(|world| {
         world.new_flows = Some(0);
-        let mut tracked = service(60, vip4(60).into(), 80, 6, 0, lb_tests::runner::Slots::moving(20, 21));
+        let mut tracked = service(60, vip4(60).into(), 80, 6, 0, Slots::moving(20, 21));
         tracked.service.flags = SERVICE_ROUND_ROBIN;
         world.services.push(tracked);
     });
@@ -138,10 +140,55 @@ fn over_the_cap_a_tracked_connection_goes_by_its_hash_unrecorded() {
     events(&balancer, &[(Event::CappedGlobal, 3)]);
 }
 
+/// What becomes of a frame for a service whose owners are all down but for one, with no room for new flows.
+fn failover(flags: u16, protocol: u8, frame: &packet::Frame) -> (Option<u32>, u64) {
+    let mut balancer = balancer(|world| {
+        world.new_flows = Some(0);
+        let mut service = service(60, vip4(60).into(), 80, protocol, 0, Slots::shared(&[5, 5, 5, 12]));
+        service.service.flags = flags;
+        world.services.push(service);
+    });
+    let bytes = frame.bytes();
+    let counted = balancer.run(&bytes).unwrap().counted;
+    let to = match *counted.keys().next().unwrap() {
+        Label::Forwarded(id) => Some(id),
+        reason => {
+            assert_eq!(counted, once(Reason::NotRecorded.into(), bytes.len()), "not for {reason:?}");
+            None
+        }
+    };
+    (to, balancer.events().unwrap().get(&Event::CappedGlobal).copied().unwrap_or(0))
+}
+
+/// It would move with the table that is built without the dead one.
+#[test]
+fn over_the_cap_a_new_connection_is_not_given_a_stand_in_for_a_dead_owner() {
+    let port_of_the_dead = |protocol| {
+        let owner = |port| hash::slot_index(hash_v4(60, protocol, port, 80), SIZES[2]) % 4;
+        (1..).find(|port| owner(*port) != 3).unwrap()
+    };
+    let tcp = |flags| v4(packet::tcp(port_of_the_dead(6), 80, flags, b""), 60).frame();
+    let udp = |payload: &[u8]| v4(packet::udp(port_of_the_dead(UDP), 80, payload), 60).frame();
+    let (initial, short): (&[u8], &[u8]) = (&[0xc3, 0, 0, 0, 1, 8], &[0x40, 1, 2, 3, 4, 5]);
+    for algorithm in [0, SERVICE_ROUND_ROBIN, SERVICE_LEAST_CONNECTIONS] {
+        let quic = algorithm | SERVICE_QUIC;
+        for (what, flags, protocol, frame, to) in [
+            ("a SYN", algorithm, 6, tcp(SYN), None),
+            ("of an older connection, which is lost anyway", algorithm, 6, tcp(ACK), Some(12)),
+            ("an Initial packet", quic, UDP, udp(initial), None),
+            ("of an older QUIC connection", quic, UDP, udp(short), Some(12)),
+            ("a datagram, which may be of an older flow", algorithm, UDP, udp(initial), Some(12)),
+        ] {
+            let got = failover(flags, protocol, &frame);
+            assert_eq!(got, (to, 1), "{what}, flags {flags:#x}");
+        }
+    }
+}
+
 #[test]
 fn moving_quic() {
     let mut balancer = balancer(|world| {
-        let slots = lb_tests::runner::Slots::moving(20, 21);
+        let slots = Slots::moving(20, 21);
         let mut quic = service(60, vip4(60).into(), 443, UDP, 0, slots);
         quic.service.flags = SERVICE_QUIC;
         world.services.push(quic);

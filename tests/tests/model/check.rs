@@ -1,6 +1,10 @@
 //! Random sequences; one that breaks a connection is shrunk and printed.
 
-use std::{cell::Cell, rc::Rc};
+use std::{
+    cell::Cell,
+    rc::Rc,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use lb_tests::lab::{Design, Lab, Settings};
 use proptest::{
@@ -9,27 +13,31 @@ use proptest::{
 };
 
 use crate::{
-    ops::{Op, op},
-    world::{SEED, World},
+    ops::{Op, op, shapes},
+    services::{SEED, SERVICES, Shape},
+    world::World,
 };
 
 /// Sequences of each test.
 const SEQUENCES: u32 = 2000;
 const STEPS: usize = 40;
 
-fn lab(new_flows_per_second: u32) -> Rc<Lab> {
+/// The packet path with this cap, or none.
+pub fn lab(new_flows_per_second: u32) -> Rc<Lab> {
     Lab::load(Settings {
         seed: SEED,
         design: Design::Transitions,
-        max_flows: 16_384,
+        // More than there ever are: a walk looks at all places.
+        max_flows: 2_048,
         new_flows_per_second,
         new_flows_per_source_per_second: new_flows_per_second,
     })
     .expect("the packet path loads (needs root)")
 }
 
-fn run(lab: &Rc<Lab>, ops: &[Op]) -> Result<u64, String> {
-    let mut world = World::new(Rc::clone(lab))?;
+/// Runs one sequence. The number of packets that had a backend to keep.
+pub fn run(lab: &Rc<Lab>, shapes: [Shape; SERVICES], ops: &[Op]) -> Result<u64, String> {
+    let mut world = World::new(Rc::clone(lab), shapes)?;
     for (index, op) in ops.iter().enumerate() {
         world.step(*op).map_err(|broken| format!("step {index}, {op:?}: {broken}"))?;
     }
@@ -37,10 +45,12 @@ fn run(lab: &Rc<Lab>, ops: &[Op]) -> Result<u64, String> {
     Ok(world.checked)
 }
 
-/// Sequences, from a seed of their own unless `LB_MODEL_SEED` gives one.
+/// Sequences, from a seed of their own unless `LB_MODEL_SEED` gives one. All follows from it but the random draws of
+/// least-connections, which are the kernel's.
 fn check(lab: &Rc<Lab>, floods: bool) {
-    // The caps are per CPU.
-    lb_tests::cpu::pin_to(0).expect("a CPU");
+    // Caps and turns are per CPU. Tests that run side by side take one each.
+    static CPU: AtomicUsize = AtomicUsize::new(0);
+    lb_tests::cpu::pin_to(CPU.fetch_add(1, Ordering::Relaxed)).expect("a CPU");
     let seed = std::env::var("LB_MODEL_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0));
     println!("LB_MODEL_SEED={seed}");
@@ -51,8 +61,8 @@ fn check(lab: &Rc<Lab>, floods: bool) {
         ..Config::default()
     };
     let (sequences, packets) = (Cell::new(0u64), Cell::new(0u64));
-    let result = TestRunner::new(config).run(&vec(op(floods), 1..STEPS), |ops| {
-        let checked = run(lab, &ops).map_err(TestCaseError::fail)?;
+    let result = TestRunner::new(config).run(&(shapes(), vec(op(floods), 1..STEPS)), |(shapes, ops)| {
+        let checked = run(lab, shapes, &ops).map_err(TestCaseError::fail)?;
         sequences.set(sequences.get() + 1);
         packets.set(packets.get() + checked);
         Ok(())

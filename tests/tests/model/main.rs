@@ -1,6 +1,10 @@
 //! Connections against changes: a small reference model beside the real packet path and the real publisher.
 
 mod ops;
+mod services;
 mod frames;
+mod desired;
+mod connection;
 mod world;
 mod check;
+mod regressions;

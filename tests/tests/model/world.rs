@@ -1,63 +1,36 @@
 //! The world of one sequence: desired state, the agent's publisher, the packet path, and what the model expects of it.
 
-use std::{collections::BTreeSet, net::Ipv4Addr, rc::Rc, time::Duration};
+use std::{collections::BTreeMap, rc::Rc};
 
-use lb_common::{mode, service::SERVICE_QUIC, slot::CLASS_TINY};
-use lb_tests::lab::{self, Lab, Plane};
-use lb_userspace::{
-    desired::model::Admin,
-    publish::{Moment, Options, Publisher, Timing},
-    table::{
-        assignments::MAINT_TARGET,
-        snapshot::{Member, ServiceInput, Snapshot},
-    },
-};
+use lb_common::slot::CLASS_TINY;
+use lb_tests::lab::{Lab, Plane};
+use lb_userspace::publish::{Moment, Options, Publisher, Timing};
 
 use crate::{
-    frames::{Kind, Part, VIP},
-    ops::{ADDRESSES, Change, Op, SERVICES},
+    connection::{Connection, Fate},
+    desired::{self, Desired},
+    frames::{self, Part},
+    ops::{ADDRESSES, Change, Op},
+    services::{Algorithm, Kind, SEED, SERVICES, Service, Shape},
 };
-
-pub const SEED: u64 = 7;
-
-/// What is desired of one backend.
-#[derive(Clone, Copy, Debug)]
-struct Backend {
-    id: u32,
-    weight: u32,
-    admin: Admin,
-}
-
-/// A connection as its client sees it.
-#[derive(Clone, Debug)]
-struct Connection {
-    number: u32,
-    kind: Kind,
-    /// The backend that it must stay with. None: it has none to lose.
-    backend: Option<u32>,
-    last_s: u32,
-    closing: bool,
-    /// It began over a cap while its slot's owner was dead and the table not rebuilt yet: nothing names its backend.
-    loose: bool,
-}
 
 /// All of it.
 pub struct World {
     lab: Rc<Lab>,
     timing: Timing,
     publisher: Option<Publisher<Plane>>,
-    backends: [[Option<Backend>; ADDRESSES as usize]; SERVICES as usize],
-    up: [bool; ADDRESSES as usize],
+    desired: Desired,
     /// The last decision on liveness.
     decided: Moment,
-    last_id: u32,
     connections: Vec<Connection>,
     next_connection: u32,
     next_stranger: u32,
     now_s: u32,
     unpublished: bool,
-    /// Something has died since the tables were published.
-    death_unpublished: bool,
+    /// Flows that could not be recorded so far.
+    unrecorded: u64,
+    /// Who got the newest connections by service and slot, since anything has changed. Only of source-hash services.
+    together: BTreeMap<(usize, u64), u32>,
     /// Packets that had a backend to keep.
     pub checked: u64,
 }
@@ -67,38 +40,34 @@ pub type Broken = String;
 
 impl World {
     /// Two backends behind each service, at rest.
-    pub fn new(lab: Rc<Lab>) -> Result<Self, Broken> {
+    pub fn new(lab: Rc<Lab>, shapes: [Shape; SERVICES]) -> Result<Self, Broken> {
         lab.reset().map_err(|error| format!("{error:#}"))?;
+        let services =
+            std::array::from_fn(|number| Service { kind: Kind::ALL[number], shape: shapes[number] });
         let mut world = Self {
+            now_s: lab.now_s(),
             lab,
             timing: Timing::default(),
             publisher: None,
-            backends: Default::default(),
-            up: [true; ADDRESSES as usize],
+            desired: Desired::new(services),
             decided: Moment::default(),
-            last_id: 0,
             connections: Vec::new(),
             next_connection: 0,
             next_stranger: 0,
-            now_s: 0,
             unpublished: true,
-            death_unpublished: false,
+            unrecorded: 0,
+            together: BTreeMap::new(),
             checked: 0,
         };
-        for service in 0..SERVICES {
-            for address in 0..2 {
-                world.change(service, address, Change::Add);
-            }
-        }
-        world.now_s = world.lab.now_s();
+        world.note_unrecorded()?;
         world.restart()?;
         Ok(world)
     }
 
     pub fn step(&mut self, op: Op) -> Result<(), Broken> {
         match op {
-            Op::Change { service, address, change } => {
-                self.change(service, address, change);
+            Op::Change { service, set, change } => {
+                self.change(service, set, change);
                 Ok(())
             }
             Op::Publish => self.publish(),
@@ -121,28 +90,11 @@ impl World {
         self.send_some(0, 1, Part::Middle)
     }
 
-    fn change(&mut self, service: u8, address: u8, change: Change) {
+    fn change(&mut self, service: usize, set: u8, change: Change) {
         self.unpublished = true;
-        let place = &mut self.backends[usize::from(service)][usize::from(address)];
-        match (change, place.as_mut()) {
-            (Change::Add, None) => {
-                self.last_id += 1;
-                *place = Some(Backend { id: self.last_id, weight: 1, admin: Admin::Ready });
-            }
-            (Change::Remove, Some(backend)) => {
-                let id = backend.id;
-                *place = None;
-                self.forget(|backend| backend == id);
-            }
-            (Change::Weight(weight), Some(backend)) => backend.weight = weight,
-            (Change::Drain, Some(backend)) => backend.admin = Admin::Drain,
-            (Change::Ready, Some(backend)) => backend.admin = Admin::Ready,
-            (Change::Maint, Some(backend)) => {
-                backend.admin = Admin::Maint;
-                let id = backend.id;
-                self.forget(|backend| backend == id);
-            }
-            (Change::Add, Some(_)) | (_, None) => {}
+        for address in (0..ADDRESSES).filter(|address| set & 1 << address != 0) {
+            let gone = self.desired.change(service, address, change);
+            self.forget(|backend| Some(backend) == gone);
         }
     }
 
@@ -151,43 +103,26 @@ impl World {
         for connection in &mut self.connections {
             connection.backend = connection.backend.filter(|backend| !gone(*backend));
         }
-        // Only datagrams go on without their backend.
-        self.connections.retain(|connection| connection.backend.is_some() || connection.kind == Kind::Udp);
+        self.drop_lost();
     }
 
-    fn snapshot(&self) -> Snapshot {
-        let mut snapshot = Snapshot { liveness_known_until: self.decided, ..Snapshot::default() };
-        snapshot.targets.insert(MAINT_TARGET, false);
-        for (service, (kind, backends)) in Kind::ALL.into_iter().zip(&self.backends).enumerate() {
-            let mut members = Vec::new();
-            for (address, backend) in backends.iter().enumerate() {
-                let Some(backend) = backend else { continue };
-                // One target per address: the services share it.
-                let target = address as u32 + 1;
-                snapshot.targets.insert(target, self.up[address]);
-                let target = if backend.admin == Admin::Maint { MAINT_TARGET } else { target };
-                snapshot.backends.insert(backend.id, lab::backend(backend.id, target));
-                if self.up[address] && backend.admin == Admin::Ready && backend.weight > 0 {
-                    let address = Ipv4Addr::new(10, 1, 0, address as u8 + 1).into();
-                    members.push(Member { id: backend.id, address, weight: backend.weight });
-                }
-            }
-            let protocol = if kind == Kind::Tcp { "tcp" } else { "udp" };
-            let flags = if kind == Kind::Quic { SERVICE_QUIC } else { 0 };
-            let vip = format!("{VIP}:{}/{protocol}", kind.port()).parse().expect("a service address");
-            let input =
-                ServiceInput { vip, mode: mode::L2, class: CLASS_TINY, flags, quiet_period: None, members };
-            snapshot.services.insert(service as u32 + 1, input);
-        }
-        snapshot
+    /// Only datagrams go on without their backend.
+    fn drop_lost(&mut self) {
+        let services = self.desired.services;
+        self.connections.retain(|connection| {
+            connection.backend.is_some() || services[connection.service].kind == Kind::Udp
+        });
+    }
+
+    fn publisher(&mut self) -> &mut Publisher<Plane> {
+        self.publisher.as_mut().expect("there is one from the start")
     }
 
     fn publish(&mut self) -> Result<(), Broken> {
-        if self.unpublished {
-            let snapshot = self.snapshot();
-            let publisher = self.publisher.as_mut().expect("there is one from the start");
-            publisher.apply(&snapshot).map_err(|error| error.to_string())?;
-            (self.unpublished, self.death_unpublished) = (false, false);
+        if std::mem::take(&mut self.unpublished) {
+            self.together.clear();
+            let snapshot = self.desired.snapshot(self.decided);
+            self.publisher().apply(&snapshot).map_err(|error| error.to_string())?;
         }
         Ok(())
     }
@@ -203,34 +138,29 @@ impl World {
         self.publish()
     }
 
-    fn down(&mut self, address: u8) -> Result<(), Broken> {
-        if !std::mem::replace(&mut self.up[usize::from(address)], false) {
+    fn down(&mut self, address: usize) -> Result<(), Broken> {
+        if !std::mem::replace(&mut self.desired.up[address], false) {
             return Ok(());
         }
-        (self.unpublished, self.death_unpublished) = (true, true);
-        let gone: BTreeSet<u32> = self
-            .backends
-            .iter()
-            .filter_map(|of| of[usize::from(address)])
-            .map(|backend| backend.id)
-            .collect();
+        self.unpublished = true;
+        let gone = self.desired.at(address);
         self.forget(|backend| gone.contains(&backend));
         self.set_liveness(address, false)
     }
 
     /// A backend takes longer to come back than the agent to publish that it is down.
-    fn up(&mut self, address: u8) -> Result<(), Broken> {
+    fn up(&mut self, address: usize) -> Result<(), Broken> {
         self.publish()?;
-        if std::mem::replace(&mut self.up[usize::from(address)], true) {
+        if std::mem::replace(&mut self.desired.up[address], true) {
             return Ok(());
         }
         self.unpublished = true;
         self.set_liveness(address, true)
     }
 
-    fn set_liveness(&mut self, address: u8, up: bool) -> Result<(), Broken> {
-        let publisher = self.publisher.as_ref().expect("there is one from the start");
-        let decided = publisher.liveness().set(u32::from(address) + 1, up);
+    fn set_liveness(&mut self, address: usize, up: bool) -> Result<(), Broken> {
+        self.together.clear();
+        let decided = self.publisher().liveness().set(Desired::target(address), up);
         self.decided = decided.map_err(|error| error.to_string())?;
         Ok(())
     }
@@ -243,24 +173,36 @@ impl World {
     /// Changes do not wait so long to be published; the agent looks after transitions meanwhile.
     fn wait(&mut self, seconds: u32) -> Result<(), Broken> {
         self.publish()?;
+        self.together.clear();
         let end_s = self.now_s + seconds;
         while self.now_s < end_s {
             self.set_time(end_s.min(self.now_s + 10))?;
-            let publisher = self.publisher.as_mut().expect("there is one from the start");
-            publisher.tick().map_err(|error| error.to_string())?;
+            self.publisher().tick().map_err(|error| error.to_string())?;
         }
         Ok(())
     }
 
-    fn open(&mut self, service: u8) -> Result<(), Broken> {
-        let kind = Kind::ALL[usize::from(service)];
+    fn open(&mut self, service: usize) -> Result<(), Broken> {
         self.next_connection += 1;
-        let number = self.next_connection;
-        let mut connection =
-            Connection { number, kind, backend: None, last_s: self.now_s, closing: false, loose: false };
-        let unrecorded = self.unrecorded()?;
-        connection.backend = self.run(&connection, Part::Opening)?.filter(|backend| self.is_wanted(*backend));
-        connection.loose = self.death_unpublished && self.unrecorded()? > unrecorded;
+        let mut connection = Connection {
+            number: self.next_connection,
+            service,
+            backend: None,
+            last_s: self.now_s,
+            closing: false,
+            recorded: false,
+            is_loose: false,
+        };
+        let fate = self.run(&connection, Part::Opening)?;
+        let of = self.desired.services[service];
+        self.check_together(&connection, fate)?;
+        let to = fate.to.filter(|backend| self.desired.is_wanted(*backend));
+        connection.recorded = !fate.unrecorded;
+        connection.is_loose = fate.is_stand_in;
+        connection.backend = to;
+        if fate.is_stand_in && of.kind != Kind::Udp && !self.slot(&connection)?.0.is_moving() {
+            return Err(format!("{connection:?} began on a stand-in, unrecorded"));
+        }
         // One that no backend took is none.
         if connection.backend.is_some() {
             self.connections.push(connection);
@@ -268,20 +210,50 @@ impl World {
         Ok(())
     }
 
-    fn unrecorded(&self) -> Result<u64, Broken> {
-        self.lab.unrecorded().map_err(|error| format!("{error:#}"))
+    /// New connections of one client's address, or of its network, meet at one backend.
+    fn check_together(&mut self, connection: &Connection, fate: Fate) -> Result<(), Broken> {
+        let service = self.desired.services[connection.service];
+        let (Algorithm::SourceHash { .. }, Fate { to: Some(to), unrecorded: false, .. }) =
+            (service.shape.algorithm, fate)
+        else {
+            return Ok(());
+        };
+        let hash = service.slot_hash(service.client(connection.number));
+        match *self.together.entry((connection.service, hash)).or_insert(to) {
+            first if first == to => Ok(()),
+            first => Err(format!("{connection:?} of {service:?} went to {to}, the one before to {first}")),
+        }
     }
 
-    /// Whether a backend is not on its way out: removed or in maintenance, but not published yet.
-    fn is_wanted(&self, id: u32) -> bool {
-        let mut backends = self.backends.iter().flatten().flatten();
-        backends.any(|backend| backend.id == id && backend.admin != Admin::Maint)
+    /// Runs a packet of a connection.
+    fn run(&mut self, connection: &Connection, part: Part) -> Result<Fate, Broken> {
+        let service = self.desired.services[connection.service];
+        let frame = frames::frame(service, service.client(connection.number), part);
+        let before = self.unrecorded;
+        let to = self.lab.send(&frame).map_err(|error| format!("{error:#}"))?;
+        self.note_unrecorded()?;
+        let mut fate = Fate { to, unrecorded: self.unrecorded > before, is_stand_in: false };
+        if let (Some(to), true) = (to, fate.unrecorded) {
+            let (cur, prev) = self.slot(connection)?;
+            fate.is_stand_in = to != cur.backend() && to != prev;
+        }
+        Ok(fate)
     }
 
-    fn run(&self, connection: &Connection, part: Part) -> Result<Option<u32>, Broken> {
-        let [a, b, c, d] = connection.number.wrapping_mul(2_654_435_761).to_be_bytes();
-        let frame = connection.kind.frame((Ipv4Addr::new(20, a, b, c), 1024 + u16::from(d)), part);
-        self.lab.send(&frame).map_err(|error| format!("{error:#}"))
+    /// The slot of a connection and its former owner.
+    fn slot(&self, connection: &Connection) -> Result<(lb_common::slot::Slot, u32), Broken> {
+        let slots = self.lab.slots(desired::id(connection.service), CLASS_TINY).ok_or("no table")?;
+        let service = self.desired.services[connection.service];
+        let index = service.slot_index(service.client(connection.number), slots.size());
+        Ok((slots.cur(index), slots.prev(index)))
+    }
+
+    /// Looks how many flows could not be recorded. Without a cap there are none.
+    fn note_unrecorded(&mut self) -> Result<(), Broken> {
+        if self.lab.settings().new_flows_per_second != u32::MAX {
+            self.unrecorded = self.lab.unrecorded().map_err(|error| format!("{error:#}"))?;
+        }
+        Ok(())
     }
 
     fn send_some(&mut self, nth: u8, of: u8, part: Part) -> Result<(), Broken> {
@@ -291,54 +263,36 @@ impl World {
                 self.send(connection, part)?;
             }
         }
-        connections.retain(|connection| connection.backend.is_some() || connection.kind == Kind::Udp);
         self.connections = connections;
+        self.drop_lost();
         Ok(())
     }
 
     fn send(&mut self, connection: &mut Connection, part: Part) -> Result<(), Broken> {
-        let silent_s = self.now_s - connection.last_s;
-        let unrecorded = self.unrecorded()?;
-        let to = self.run(connection, part)?;
-        let must_stay = connection.backend.is_some() && silent_s < self.patience_s(connection);
+        let service = self.desired.services[connection.service];
+        let fate = self.run(connection, part)?;
+        let must_stay = connection.must_stay(service, &self.timing, self.now_s);
         self.checked += u64::from(must_stay);
-        if must_stay && to != connection.backend && !connection.loose {
+        if must_stay && fate.to != connection.backend && !connection.may_move(service, fate) {
             return Err(format!(
-                "{connection:?} was sent to {to:?} at second {}; backends {:?}",
-                self.now_s, self.backends
+                "{connection:?} of {service:?} was sent to {:?} at second {}; {:?}",
+                fate.to, self.now_s, self.desired
             ));
         }
-        // Silent for too long: datagrams begin anew, a connection that has moved is lost.
-        if to != connection.backend {
-            connection.loose = self.death_unpublished && self.unrecorded()? > unrecorded;
-        }
-        let to = to.filter(|backend| self.is_wanted(*backend));
-        connection.backend = if connection.kind == Kind::Udp || to == connection.backend { to } else { None };
-        connection.last_s = self.now_s;
+        let to = fate.to.filter(|backend| self.desired.is_wanted(*backend));
+        connection.note(service, to, fate, self.now_s);
         connection.closing |= part == Part::Closing;
         Ok(())
     }
 
-    /// For how long a connection may be silent and still be kept.
-    fn patience_s(&self, connection: &Connection) -> u32 {
-        let patience = match (connection.kind, connection.closing) {
-            (Kind::Tcp, false) => self.timing.quiet_period.min(self.timing.tcp_idle),
-            (Kind::Tcp, true) => self.timing.closed_idle,
-            (Kind::Quic, _) => self.timing.quiet_period,
-            (Kind::Udp, _) => self.timing.udp_idle,
-        };
-        patience.max(Duration::from_secs(1)).as_secs() as u32
-    }
-
-    fn flood(&mut self, service: u8, opening: bool, count: u16) -> Result<(), Broken> {
-        let kind = Kind::ALL[usize::from(service)];
+    fn flood(&mut self, service: usize, opening: bool, count: u16) -> Result<(), Broken> {
+        let service = self.desired.services[service];
         for _ in 0..count {
             self.next_stranger += 1;
-            let [a, b, c, d] = self.next_stranger.wrapping_mul(2_654_435_761).to_be_bytes();
             let part = if opening { Part::Opening } else { Part::Middle };
-            let frame = kind.frame((Ipv4Addr::new(30, a, b, c), 1024 + u16::from(d)), part);
+            let frame = frames::frame(service, service.stranger(self.next_stranger), part);
             self.lab.send(&frame).map_err(|error| format!("{error:#}"))?;
         }
-        Ok(())
+        self.note_unrecorded()
     }
 }

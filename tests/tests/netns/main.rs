@@ -6,3 +6,6 @@ mod host;
 mod change;
 mod agent;
 mod rolling;
+mod round_robin;
+mod least_connections;
+mod source_hash;
