@@ -1,7 +1,7 @@
 //! Which backend a packet goes to: its slot's at rest, and otherwise what [`transition`] or [`algorithm`] says.
 
 use aya_ebpf::programs::XdpContext;
-use lb_common::{service::Service, verdict::Reason};
+use lb_common::{service::Service, slot::Slot, verdict::Reason};
 use lb_ebpf::packet::{Flow, Packet};
 
 use crate::{
@@ -25,14 +25,29 @@ pub fn choose<F: Flow>(
     let slot = slot::of(service, slot_hash).ok_or(Reason::TableMissing)?;
     if !service.is_tracked()
         && slot.is_steady()
-        && let Some(chosen) = backend::get(slot.backend())?
+        && let Some(chosen) = backend::ready(slot.backend())
     {
         return Ok(chosen);
     }
-    let id = if service.is_tracked() {
+    backend::chosen(choose_by_flow(ctx, packet, service, slot, slot_hash))
+}
+
+/// The backend of a packet that may not simply go to its slot's owner; 0 if there is none. A function of its own, so that
+/// the packets that do keep the registers to themselves.
+#[inline(never)]
+fn choose_by_flow<F: Flow>(
+    ctx: &XdpContext,
+    packet: &Packet<F>,
+    service: &Service,
+    slot: Slot,
+    slot_hash: u64,
+) -> u32 {
+    if service.is_tracked() {
         algorithm::choose(ctx, packet, service, slot, slot_hash)
+    } else if slot.is_steady() && !backend::is_down(slot.backend()) {
+        // Nobody else's: the owner is as good as gone, or its next hop is unknown, which is counted.
+        slot.backend()
     } else {
         transition::choose(ctx, packet, service, slot, slot_hash)
-    };
-    backend::chosen(id)
+    }
 }
