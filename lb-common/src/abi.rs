@@ -2,7 +2,7 @@
 
 /// Number of the map layouts. Any change to a shared type, a map's shape or the meaning of a field raises it; pins of
 /// another number are never reused.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// What the `META` map holds, written by the agent that created the pins and read by every later one.
 #[repr(C)]
@@ -21,7 +21,7 @@ const _: () = assert!(size_of::<Meta>() == 16);
 /// Marks shared types as plain old data for aya.
 #[cfg(feature = "host")]
 mod pod {
-    use crate::{abi, backend, bench, connections, flow, rate, service, slot, stats};
+    use crate::{abi, backend, bench, connections, flow, hash, rate, service, slot, stats};
 
     macro_rules! pod {
         ($($shared:ty),+ $(,)?) => {
@@ -39,6 +39,7 @@ mod pod {
         connections::Connections,
         flow::FlowKey,
         flow::FlowEntry,
+        hash::Keys,
         rate::Window,
         service::ServiceTableV4,
         service::ServiceTableV6,

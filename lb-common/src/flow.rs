@@ -62,24 +62,26 @@ const _: () = assert!(size_of::<FlowEntry>() == 16);
 
 impl FlowKey {
     /// Hash of the flow, the same that the packet path chooses its slot with.
-    pub const fn hash(&self, seed: u64) -> u64 {
+    pub fn hash(&self, seed: u64) -> u64 {
+        let keys = &hash::Keys::of(seed);
         let ([s0, s1], [d0, d1]) = (self.source_port, self.destination_port);
         let ports = u32::from_le_bytes([s0, s1, d0, d1]);
         if self.family == FAMILY_V4 {
             let source = u32::from_le_bytes(v4(&self.source)) as u64;
             let destination = u32::from_le_bytes(v4(&self.destination)) as u64;
-            return hash::flow_v4(seed, source | destination << 32, ports, self.protocol);
+            return hash::flow_v4(keys, source | destination << 32, ports, self.protocol);
         }
-        hash::flow_v6(seed, words(&self.source), words(&self.destination), ports, self.protocol)
+        hash::flow_v6(keys, words(&self.source), words(&self.destination), ports, self.protocol)
     }
 
     /// Hash of the first bits of the client's address, the same that the packet path chooses the slot of a source-hash
     /// service with.
-    pub const fn source_hash(&self, seed: u64, prefix: u32) -> u64 {
+    pub fn source_hash(&self, seed: u64, prefix: u32) -> u64 {
+        let keys = &hash::Keys::of(seed);
         if self.family == FAMILY_V4 {
-            return hash::source_v4(seed, u32::from_le_bytes(v4(&self.source)), prefix);
+            return hash::source_v4(keys, u32::from_le_bytes(v4(&self.source)), prefix);
         }
-        hash::source_v6(seed, words(&self.source), prefix)
+        hash::source_v6(keys, words(&self.source), prefix)
     }
 }
 

@@ -85,10 +85,11 @@ impl KeyV4 {
         Self(self.0 & !(0xffff << 32))
     }
 
-    /// The two places where the key may stand in a table of this seed.
+    /// The two places where the key may stand in a table of this head. They may be equal; the table's builder copes.
     #[inline(always)]
-    pub const fn places(self, seed: u64) -> [usize; 2] {
-        places(hash::mix(self.0 ^ seed))
+    pub const fn places(self, head: &TableHead) -> [usize; 2] {
+        let [first, second, ..] = head.multipliers;
+        [place(self.0.wrapping_mul(first)), place(self.0.wrapping_mul(second))]
     }
 }
 
@@ -115,19 +116,26 @@ impl KeyV6 {
         Self { address: self.address, tail: self.tail & !0xffff }
     }
 
-    /// The two places where the key may stand in a table of this seed.
+    /// The two places where the key may stand in a table of this head. They may be equal; the table's builder copes.
     #[inline(always)]
-    pub const fn places(&self, seed: u64) -> [usize; 2] {
-        let low = hash::mix(self.address[0] ^ seed);
-        let high = hash::mix(self.address[1] ^ low);
-        places(hash::mix(self.tail ^ high))
+    pub const fn places(&self, head: &TableHead) -> [usize; 2] {
+        let [a, b, c, d, e, f] = head.multipliers;
+        [self.place([a, b, c]), self.place([d, e, f])]
+    }
+
+    #[inline(always)]
+    const fn place(&self, [high, low, tail]: [u64; 3]) -> usize {
+        // The end of an address tells neighbours apart, and a product carries it only upwards.
+        let address = self.address[0].swap_bytes().wrapping_mul(high);
+        let address = address.wrapping_add(self.address[1].swap_bytes().wrapping_mul(low));
+        place(address.wrapping_add(self.tail.wrapping_mul(tail)))
     }
 }
 
-/// Splits a hash into two places. They may be equal; the table's builder copes.
+/// The place that a product or a sum of products points to: multiply-shift hashing, as in [`crate::hash::flow_v4`].
 #[inline(always)]
-const fn places(hash: u64) -> [usize; 2] {
-    [(hash >> (64 - PLACE_BITS)) as usize, (hash as usize) & (PLACES - 1)]
+const fn place(product: u64) -> usize {
+    (product >> (64 - PLACE_BITS)) as usize
 }
 
 /// A place of the IPv4 table. A zero key: vacant.
@@ -154,14 +162,28 @@ pub struct EntryV6 {
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TableHead {
-    /// Seed with which all keys found a place.
+    /// Seed with which all keys found a place. The packet path has no use for it.
     pub seed: u64,
     /// Services in the table. The path ends here when it is 0.
     pub services: u32,
     /// Those with [`ANY_PORT`]; the second lookup is skipped when it is 0.
     pub any_port_services: u32,
-    /// Zero.
-    pub reserved: [u64; 6],
+    /// What keys are multiplied with to find their places, from the seed. All odd: two for IPv4 keys, three for each place
+    /// of IPv6 keys.
+    pub multipliers: [u64; 6],
+}
+
+impl TableHead {
+    /// The head of a table without services.
+    pub const fn of(seed: u64) -> Self {
+        let mut multipliers = [0; 6];
+        let mut index = 0;
+        while index < multipliers.len() {
+            multipliers[index] = hash::mix(seed.wrapping_add(index as u64)) | 1;
+            index += 1;
+        }
+        Self { seed, services: 0, any_port_services: 0, multipliers }
+    }
 }
 
 /// The IPv4 services, the value of the only element of a `SERVICES_V4` map.

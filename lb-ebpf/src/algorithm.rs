@@ -44,7 +44,7 @@ pub fn choose<F: Flow>(
     let opens = opens(ctx, packet, service, &record);
     if let Some(entry) = record.find() {
         if !backend::is_up(entry.backend) {
-            let chosen = algorithm_pick(service.class.into(), service.id, service.flags.into(), slot_hash);
+            let chosen = pick(service, slot_hash);
             if chosen == 0 {
                 return Ok(0);
             }
@@ -55,7 +55,7 @@ pub fn choose<F: Flow>(
     }
     let mut is_over_cap = false;
     if opens {
-        let chosen = algorithm_pick(service.class.into(), service.id, service.flags.into(), slot_hash);
+        let chosen = pick(service, slot_hash);
         if chosen != 0 && record.insert(chosen, FLOW_OPENED) {
             connections::open(chosen);
             return Ok(chosen);
@@ -102,17 +102,25 @@ fn opens<F: Flow>(ctx: &XdpContext, packet: &Packet<F>, service: &Service, recor
     }
 }
 
-/// Whom the algorithm gives a new connection; 0 if nobody is up. A function of its own, to keep the verifier's work
-/// small.
+/// Whom a new connection is given: as the algorithm says, else whoever is found by probing; 0 if nobody is up.
+#[inline(always)]
+fn pick(service: &Service, slot_hash: u64) -> u32 {
+    let class = service.class.into();
+    let picked = algorithm_pick(class, service.id, service.flags.into());
+    // Not called from there: the stack of a chain of functions is limited.
+    if picked != 0 { picked } else { backend::backend_probe(class, service.id, slot_hash) }
+}
+
+/// Whom the algorithm gives a new connection; 0 if it finds nobody who is up. A function of its own, to keep the
+/// verifier's work small.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn algorithm_pick(class: u32, service: u32, flags: u32, slot_hash: u64) -> u32 {
-    let picked = if flags & u32::from(SERVICE_ROUND_ROBIN) != 0 {
+pub extern "C" fn algorithm_pick(class: u32, service: u32, flags: u32) -> u32 {
+    if flags & u32::from(SERVICE_ROUND_ROBIN) != 0 {
         round_robin(class, service)
     } else {
         least_connections(class, service)
-    };
-    if picked != 0 { picked } else { backend::backend_probe(class, service, slot_hash) }
+    }
 }
 
 /// The owner of the next slot; those that are down are skipped. The agent laid the slots out in turns.

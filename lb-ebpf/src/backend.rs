@@ -26,6 +26,17 @@ pub const PROBES: u32 = 8;
 /// A backend that takes traffic, and its id.
 pub type Chosen = (u32, &'static Backend);
 
+/// What a backend's flags hold if packets can be sent to it while it is up.
+const READY: u8 = BACKEND_PRESENT | BACKEND_RESOLVED;
+
+/// The backend of an id if packets can be sent to it: what nearly every packet asks, with nothing else in the way.
+#[inline(always)]
+pub fn ready(id: u32) -> Option<Chosen> {
+    let backend = BACKENDS.get(id)?;
+    let is_ready = backend.flags & READY == READY && *LIVENESS.get(backend.target)? == TARGET_UP;
+    is_ready.then_some((id, backend))
+}
+
 /// The backend of an id; none if it is down.
 ///
 /// # Errors
@@ -80,5 +91,11 @@ pub extern "C" fn backend_probe(class: u32, service: u32, slot_hash: u64) -> u32
 /// Whether packets can be sent to the backend of an id.
 #[inline(always)]
 pub fn is_ready(id: u32) -> bool {
-    matches!(get(id), Ok(Some(_)))
+    ready(id).is_some()
+}
+
+/// Whether the backend of an id is known to be down.
+#[inline(always)]
+pub fn is_down(id: u32) -> bool {
+    matches!(get(id), Ok(None))
 }

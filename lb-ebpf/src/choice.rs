@@ -1,7 +1,7 @@
 //! Which backend a packet goes to: its slot's at rest, and otherwise what [`transition`] or [`algorithm`] says.
 
 use aya_ebpf::programs::XdpContext;
-use lb_common::{service::Service, verdict::Reason};
+use lb_common::{service::Service, slot::Slot, verdict::Reason};
 use lb_ebpf::packet::{Flow, Packet};
 
 use crate::{
@@ -25,14 +25,36 @@ pub fn choose<F: Flow>(
     let slot = slot::of(service, slot_hash).ok_or(Reason::TableMissing)?;
     if !service.is_tracked()
         && slot.is_steady()
-        && let Some(chosen) = backend::get(slot.backend())?
+        && let Some(chosen) = backend::ready(slot.backend())
     {
         return Ok(chosen);
     }
-    let id = if service.is_tracked() {
-        algorithm::choose(ctx, packet, service, slot, slot_hash)?
+    match choose_by_flow(ctx, packet, service, slot, slot_hash) {
+        NOT_RECORDED => Err(Reason::NotRecorded),
+        id => backend::chosen(id),
+    }
+}
+
+/// No backend's id: the packet is not to be sent, see [`Reason::NotRecorded`].
+const NOT_RECORDED: u32 = u32::MAX;
+
+/// The backend of a packet that may not simply go to its slot's owner; 0 if there is none, or [`NOT_RECORDED`]. A function
+/// of its own, so that the packets that do have the registers to themselves.
+#[inline(never)]
+fn choose_by_flow<F: Flow>(
+    ctx: &XdpContext,
+    packet: &Packet<F>,
+    service: &Service,
+    slot: Slot,
+    slot_hash: u64,
+) -> u32 {
+    let chosen = if service.is_tracked() {
+        algorithm::choose(ctx, packet, service, slot, slot_hash)
+    } else if slot.is_steady() && !backend::is_down(slot.backend()) {
+        // Nobody else's: its entry is vacant or its next hop unknown, which is counted.
+        Ok(slot.backend())
     } else {
-        transition::choose(ctx, packet, service, slot, slot_hash)?
+        transition::choose(ctx, packet, service, slot, slot_hash)
     };
-    backend::chosen(id)
+    chosen.unwrap_or(NOT_RECORDED)
 }

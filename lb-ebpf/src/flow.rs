@@ -40,7 +40,7 @@ impl Record {
             key: packet.flow.key(),
             service: service.id,
             tcp_flags: packet.tcp_flags,
-            group_hash: packet.flow.source_hash(slot::seed(), F::GROUP_PREFIX),
+            group_hash: packet.flow.source_hash(slot::HashKeys, F::GROUP_PREFIX),
         }
     }
 

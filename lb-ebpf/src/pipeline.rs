@@ -20,7 +20,7 @@ pub fn run(ctx: &XdpContext) -> Result<u32, Reason> {
 #[inline(always)]
 fn balance<F: Served>(ctx: &XdpContext, packet: &Packet<F>) -> Result<u32, Reason> {
     let service = packet.flow.service().ok_or(Reason::NotService)?;
-    let hash = packet.flow.hash(slot::seed());
+    let hash = packet.flow.hash(slot::HashKeys);
     let (id, backend) = choice::choose(ctx, packet, &service, hash)?;
     forward::check_mtu(&service, packet, backend)?;
     let action = redirect::egress(ctx, backend)?;

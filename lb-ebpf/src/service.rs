@@ -53,7 +53,7 @@ impl Served for FlowV6 {
 
 #[inline(always)]
 fn find_v4(table: &ServiceTableV4, key: KeyV4) -> Option<Service> {
-    let [first, second] = key.places(table.head.seed);
+    let [first, second] = key.places(&table.head);
     // SAFETY: `places` gives indices below the table's length, which the verifier checks too.
     let (first, second): (&EntryV4, &EntryV4) =
         unsafe { (table.entries.get_unchecked(first), table.entries.get_unchecked(second)) };
@@ -68,7 +68,7 @@ fn find_v4(table: &ServiceTableV4, key: KeyV4) -> Option<Service> {
 
 #[inline(always)]
 fn find_v6(table: &ServiceTableV6, key: KeyV6) -> Option<Service> {
-    let [first, second] = key.places(table.head.seed);
+    let [first, second] = key.places(&table.head);
     // SAFETY: `places` gives indices below the table's length, which the verifier checks too.
     let (first, second): (&EntryV6, &EntryV6) =
         unsafe { (table.entries.get_unchecked(first), table.entries.get_unchecked(second)) };

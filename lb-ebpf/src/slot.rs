@@ -1,12 +1,11 @@
 //! Which share of its service's flows a flow belongs to, and who owns that share.
 
 use aya_ebpf::{
-    Global,
     btf_maps::{Array, ArrayOfMaps},
     macros::btf_map,
 };
 use lb_common::{
-    hash,
+    hash::{self, Keys, Multipliers},
     service::{MAX_SERVICES, SERVICE_SOURCE_HASH, Service},
     slot::{
         CLASS_DEFAULT, CLASS_LARGE, CLASS_SMALL, CLASS_TINY, SIZE_DEFAULT, SIZE_LARGE, SIZE_SMALL, SIZE_TINY,
@@ -30,14 +29,20 @@ static SLOTS_DEFAULT: Slots<SIZE_DEFAULT> = ArrayOfMaps::new();
 #[btf_map]
 static SLOTS_LARGE: Slots<SIZE_LARGE> = ArrayOfMaps::new();
 
-/// Seed of the flow hash, set when the program is loaded; nodes of one cluster share it.
+/// Multipliers of the flow hash, set when the program is loaded; nodes of one cluster share them.
 #[unsafe(no_mangle)]
-static SEED: Global<u64> = Global::new(0);
+static HASH_KEYS: Keys = Keys([0; 5]);
 
-/// Seed of the flow hash.
-#[inline(always)]
-pub fn seed() -> u64 {
-    SEED.load()
+/// The multipliers, each loaded where it is used.
+#[derive(Clone, Copy)]
+pub struct HashKeys;
+
+impl Multipliers for HashKeys {
+    #[inline(always)]
+    fn get(self, index: usize) -> u64 {
+        // SAFETY: a place of our own static. Volatile, because the loader writes it behind the compiler's back.
+        unsafe { (&raw const HASH_KEYS.0[index]).read_volatile() }
+    }
 }
 
 /// Slot of a hash in a table of one class, or who owned it before.
@@ -110,7 +115,7 @@ pub const fn hash_of_index(index: u32, size: u32) -> u64 {
 #[inline(always)]
 pub fn hash<F: Flow>(service: &Service, flow: &F, flow_hash: u64) -> u64 {
     if service.flags & SERVICE_SOURCE_HASH != 0 {
-        flow.source_hash(seed(), service.source_prefix())
+        flow.source_hash(HashKeys, service.source_prefix())
     } else {
         flow_hash
     }

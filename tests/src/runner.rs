@@ -19,6 +19,7 @@ use lb_common::{
     cuckoo,
     event::Event,
     flow::{FlowEntry, FlowKey},
+    hash::Keys,
     maps,
     service::{KeyV4, KeyV6, Service, ServiceTableV4, ServiceTableV6},
     slot::{SIZES, Slot},
@@ -94,20 +95,21 @@ impl Balancer {
         let mut loader = EbpfLoader::new();
         // Fewer counters to compare after each packet.
         loader.map_max_entries(maps::FORWARDED, BACKENDS);
-        Self::load_by(loader, objects::LB_XDP, world)
+        Self::load_by(loader, objects::LB_XDP, world, &Keys::of(world.seed))
     }
 
     /// Loads a program, this build's or another's, with every map as large as in service.
     pub fn load_object(object: &[u8], world: &World) -> Result<Self> {
-        Self::load_by(EbpfLoader::new(), object, world)
+        Self::load_by(EbpfLoader::new(), object, world, &Keys::of(world.seed))
     }
 
-    fn load_by<'a>(mut loader: EbpfLoader<'a>, object: &[u8], world: &'a World) -> Result<Self> {
-        loader.override_global("SEED", &world.seed, true).override_global(
-            "LOG_LEVEL",
-            &world.log_level,
-            true,
-        );
+    fn load_by<'a>(
+        mut loader: EbpfLoader<'a>,
+        object: &[u8],
+        world: &'a World,
+        keys: &'a Keys,
+    ) -> Result<Self> {
+        loader.override_global("HASH_KEYS", keys, true).override_global("LOG_LEVEL", &world.log_level, true);
         if let Some(cap) = &world.new_flows {
             loader.override_global("NEW_FLOWS_PER_SECOND", cap, true);
         }

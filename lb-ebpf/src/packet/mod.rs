@@ -12,7 +12,7 @@ pub mod rewrite;
 pub mod tunnel;
 
 use aya_ebpf::programs::XdpContext;
-use lb_common::{flow::FlowKey, verdict::Reason, wire::protocol};
+use lb_common::{flow::FlowKey, hash::Multipliers, verdict::Reason, wire::protocol};
 use network_types::{tcp::TcpHdr, udp::UdpHdr};
 
 use frame::Frame;
@@ -40,9 +40,9 @@ pub trait Flow: Copy {
     const GROUP_PREFIX: u32;
 
     /// Hash of addresses, ports and protocol.
-    fn hash(&self, seed: u64) -> u64;
+    fn hash(&self, keys: impl Multipliers) -> u64;
     /// Hash of the first `prefix` bits of the client's address.
-    fn source_hash(&self, seed: u64, prefix: u32) -> u64;
+    fn source_hash(&self, keys: impl Multipliers, prefix: u32) -> u64;
     /// Key of the flow table.
     fn key(&self) -> FlowKey;
 }

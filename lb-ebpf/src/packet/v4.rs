@@ -5,7 +5,8 @@ use core::mem::offset_of;
 use lb_common::{
     addr::{self, FAMILY_V4},
     flow::FlowKey,
-    hash, rate,
+    hash::{self, Multipliers},
+    rate,
     verdict::Reason,
     wire::protocol,
 };
@@ -37,13 +38,13 @@ impl Flow for FlowV4 {
     const GROUP_PREFIX: u32 = rate::SOURCE_PREFIX_V4;
 
     #[inline(always)]
-    fn hash(&self, seed: u64) -> u64 {
-        hash::flow_v4(seed, self.addresses, self.ports, self.protocol)
+    fn hash(&self, keys: impl Multipliers) -> u64 {
+        hash::flow_v4(keys, self.addresses, self.ports, self.protocol)
     }
 
     #[inline(always)]
-    fn source_hash(&self, seed: u64, prefix: u32) -> u64 {
-        hash::source_v4(seed, self.addresses as u32, prefix)
+    fn source_hash(&self, keys: impl Multipliers, prefix: u32) -> u64 {
+        hash::source_v4(keys, self.addresses as u32, prefix)
     }
 
     #[inline(always)]

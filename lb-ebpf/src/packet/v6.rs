@@ -2,7 +2,14 @@
 
 use core::mem::offset_of;
 
-use lb_common::{addr::FAMILY_V6, flow::FlowKey, hash, rate, verdict::Reason, wire::protocol};
+use lb_common::{
+    addr::FAMILY_V6,
+    flow::FlowKey,
+    hash::{self, Multipliers},
+    rate,
+    verdict::Reason,
+    wire::protocol,
+};
 use network_types::ip::Ipv6Hdr;
 
 use super::{
@@ -34,13 +41,13 @@ impl Flow for FlowV6 {
     const GROUP_PREFIX: u32 = rate::SOURCE_PREFIX_V6;
 
     #[inline(always)]
-    fn hash(&self, seed: u64) -> u64 {
-        hash::flow_v6(seed, self.source, self.destination, self.ports, self.protocol)
+    fn hash(&self, keys: impl Multipliers) -> u64 {
+        hash::flow_v6(keys, self.source, self.destination, self.ports, self.protocol)
     }
 
     #[inline(always)]
-    fn source_hash(&self, seed: u64, prefix: u32) -> u64 {
-        hash::source_v6(seed, self.source, prefix)
+    fn source_hash(&self, keys: impl Multipliers, prefix: u32) -> u64 {
+        hash::source_v6(keys, self.source, prefix)
     }
 
     #[inline(always)]

@@ -14,6 +14,7 @@ use lb_common::{
     abi::{ABI_VERSION, Meta},
     backend::{Backend, TARGET_DOWN, TARGET_UP},
     flow::{FlowEntry, FlowKey},
+    hash::Keys,
     maps, rate,
     service::{ServiceTableV4, ServiceTableV6},
 };
@@ -90,12 +91,12 @@ impl Kernel {
             pins::make_dir(&dir)?;
         }
         let log_level = [options.log_level];
-        let seed = options.seed.to_ne_bytes();
+        let keys: Vec<u8> = Keys::of(options.seed).0.iter().flat_map(|key| key.to_ne_bytes()).collect();
         let (mut ebpf, program) = OBJECT
             .load(
                 &pins,
                 &[
-                    ("SEED", &seed),
+                    ("HASH_KEYS", &keys),
                     ("LOG_LEVEL", &log_level),
                     ("NEW_FLOWS_PER_SECOND", &new_flows_per_cpu()?.to_ne_bytes()),
                     ("NEW_FLOWS_PER_SOURCE_PER_SECOND", &rate::NEW_FLOWS_PER_SOURCE_PER_SECOND.to_ne_bytes()),

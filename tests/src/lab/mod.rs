@@ -27,6 +27,7 @@ use lb_common::{
     connections::Connections,
     event::Event,
     flow::{FlowEntry, FlowKey},
+    hash::Keys,
     maps,
     slot::Slot,
 };
@@ -109,9 +110,10 @@ impl Lab {
     pub fn load(settings: Settings) -> Result<Rc<Self>> {
         let bpffs = Bpffs::mount()?;
         let lru_path = bpffs.path().join(maps::FLOWS);
+        let keys = Keys::of(settings.seed);
         let mut loader = EbpfLoader::new();
         loader
-            .override_global("SEED", &settings.seed, true)
+            .override_global("HASH_KEYS", &keys, true)
             .override_global("LOG_LEVEL", &0u8, true)
             .override_global("VIRTUAL_CLOCK", &1u8, true)
             .override_global("NEW_FLOWS_PER_SECOND", &settings.new_flows_per_second, false)

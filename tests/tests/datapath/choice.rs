@@ -60,7 +60,7 @@ fn a_target_that_comes_up_takes_its_flows_at_once() {
 fn source_hash_looks_at_the_client_alone() {
     let mut balancer = balancer();
     let source = u64::from(u32::from_le_bytes(CLIENT_V4.octets()));
-    let slot = hash::slot_index(hash::flow_v4(SEED, source, 0, 0), SIZES[2]);
+    let slot = hash::slot_index(hash::flow_v4(&hash::Keys::of(SEED), source, 0, 0), SIZES[2]);
     for port in CLIENT_PORT..CLIENT_PORT + 20 {
         assert_eq!(chosen(&mut balancer, 29, port), Label::Forwarded(11 + slot as u32 % 4));
     }
@@ -87,16 +87,25 @@ fn source_hash_looks_at_the_prefix_alone() {
             let frame = |service| {
                 packet::tcp(u16::from(last) + 1, 80, ACK, b"").v4(client.into(), vip4(service)).frame()
             };
-            let expected = hash::flow_v4(SEED, u64::from(u32::from_le_bytes([192, 0, third, 0])), 0, 0);
+            let expected =
+                hash::flow_v4(&hash::Keys::of(SEED), u64::from(u32::from_le_bytes([192, 0, third, 0])), 0, 0);
             assert_eq!(chosen(frame(60)), owner(expected), "{client:?}");
-            assert_eq!(chosen(frame(61)), owner(hash::flow_v4(SEED, 0, 0, 0)));
+            assert_eq!(chosen(frame(61)), owner(hash::flow_v4(&hash::Keys::of(SEED), 0, 0, 0)));
         }
         for last in [0, 1, 0xffff] {
             let client = Ipv6Addr::new(0x2001, 0xdb8, 0, third.into(), 0, 0, 0, last);
             let frame = |service| packet::tcp(1, 80, ACK, b"").v6(client, vip6(service)).frame();
             let [high, low] = words(client);
-            assert_eq!(chosen(frame(62)), owner(hash::flow_v6(SEED, [high, 0], [0; 2], 0, 0)), "{client}");
-            assert_eq!(chosen(frame(63)), owner(hash::flow_v6(SEED, [high, low], [0; 2], 0, 0)), "{client}");
+            assert_eq!(
+                chosen(frame(62)),
+                owner(hash::flow_v6(&hash::Keys::of(SEED), [high, 0], [0; 2], 0, 0)),
+                "{client}"
+            );
+            assert_eq!(
+                chosen(frame(63)),
+                owner(hash::flow_v6(&hash::Keys::of(SEED), [high, low], [0; 2], 0, 0)),
+                "{client}"
+            );
         }
     }
 }

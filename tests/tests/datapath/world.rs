@@ -135,13 +135,13 @@ pub fn v6(segment: Segment, id: u8) -> V6 {
 pub fn hash_v4(id: u8, protocol: u8, source_port: u16, port: u16) -> u64 {
     let addresses = u64::from(u32::from_le_bytes(CLIENT_V4.octets()))
         | u64::from(u32::from_le_bytes(vip4(id).octets())) << 32;
-    hash::flow_v4(SEED, addresses, ports(source_port, port), protocol)
+    hash::flow_v4(&hash::Keys::of(SEED), addresses, ports(source_port, port), protocol)
 }
 
 /// Hash of a flow of the client.
 pub fn hash_v6(id: u8, protocol: u8, source_port: u16, port: u16) -> u64 {
     let (source, destination) = (runner::words(CLIENT_V6), runner::words(vip6(id)));
-    hash::flow_v6(SEED, source, destination, ports(source_port, port), protocol)
+    hash::flow_v6(&hash::Keys::of(SEED), source, destination, ports(source_port, port), protocol)
 }
 
 fn ports(source: u16, destination: u16) -> u32 {
