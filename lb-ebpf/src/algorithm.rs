@@ -9,7 +9,6 @@ use lb_common::{
     slot::Slot,
     verdict::Reason,
 };
-use lb_ebpf::packet::{Flow, Packet};
 
 use crate::{
     backend::{self, Chosen, PROBES},
@@ -33,15 +32,14 @@ static NEXT: PerCpuArray<u32, { MAX_SERVICES as usize }> = PerCpuArray::new();
 /// [`Reason::NotRecorded`] for a new connection that can't be recorded while its slot's owner is down: who stands in for
 /// the owner now does so until the next table only.
 #[inline(always)]
-pub fn choose<F: Flow>(
+pub fn choose(
     ctx: &XdpContext,
-    packet: &Packet<F>,
+    record: &Record,
     service: &Service,
     slot: Slot,
     slot_hash: u64,
 ) -> Result<u32, Reason> {
-    let record = Record::of(packet, service);
-    let opens = opens(ctx, packet, service, &record);
+    let opens = opens(ctx, record, service);
     if let Some(entry) = record.find() {
         if !backend::is_up(entry.backend) {
             let chosen = pick(service, slot_hash);
@@ -62,7 +60,7 @@ pub fn choose<F: Flow>(
         }
         is_over_cap = chosen != 0;
         // The slot's former owner may be up, but it takes no new connections.
-        if !is_over_cap && tries_again(packet, service) {
+        if !is_over_cap && tries_again(record, service) {
             return Ok(0);
         }
     }
@@ -72,7 +70,7 @@ pub fn choose<F: Flow>(
     }
     if !is_over_cap {
         record.insert(chosen, 0);
-    } else if tries_again(packet, service) && !is_named(service, slot, slot_hash, chosen) {
+    } else if tries_again(record, service) && !is_named(service, slot, slot_hash, chosen) {
         return Err(Reason::NotRecorded);
     }
     Ok(chosen)
@@ -81,8 +79,8 @@ pub fn choose<F: Flow>(
 /// Whether a packet that begins a connection is known to, so that its client repeats it when it is lost. Other datagrams
 /// may be of a flow that is older.
 #[inline(always)]
-fn tries_again<F>(packet: &Packet<F>, service: &Service) -> bool {
-    packet.opens_tcp() || service.flags & SERVICE_QUIC != 0
+fn tries_again(record: &Record, service: &Service) -> bool {
+    record.opens_tcp() || service.flags & SERVICE_QUIC != 0
 }
 
 /// Whether a slot names a backend, as its owner or its former owner.
@@ -94,12 +92,8 @@ fn is_named(service: &Service, slot: Slot, slot_hash: u64, backend: u32) -> bool
 
 /// Whether a packet without a record begins a connection. Any datagram does, except in QUIC.
 #[inline(always)]
-fn opens<F: Flow>(ctx: &XdpContext, packet: &Packet<F>, service: &Service, record: &Record) -> bool {
-    if service.flags & SERVICE_QUIC != 0 {
-        packet.opens_tcp() || record.opens_quic(ctx, packet, service)
-    } else {
-        packet.opens_tcp() || record.is_udp()
-    }
+fn opens(ctx: &XdpContext, record: &Record, service: &Service) -> bool {
+    record.opens(ctx, service) || service.flags & SERVICE_QUIC == 0 && record.is_udp()
 }
 
 /// Whom a new connection is given: as the algorithm says, else whoever is found by probing; 0 if nobody is up.

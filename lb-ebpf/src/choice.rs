@@ -7,6 +7,7 @@ use lb_ebpf::packet::{Flow, Packet};
 use crate::{
     algorithm,
     backend::{self, Chosen},
+    flow::Record,
     slot, transition,
 };
 
@@ -29,7 +30,9 @@ pub fn choose<F: Flow>(
     {
         return Ok(chosen);
     }
-    match choose_by_flow(ctx, packet, service, slot, slot_hash) {
+    // A copy: what is handed over by address has to be in memory, which steady packets shall not pay for.
+    let service = *service;
+    match choose_by_flow(ctx, &Record::of(packet, &service), &service, slot, slot_hash) {
         NOT_RECORDED => Err(Reason::NotRecorded),
         id => backend::chosen(id),
     }
@@ -41,20 +44,14 @@ const NOT_RECORDED: u32 = u32::MAX;
 /// The backend of a packet that may not simply go to its slot's owner; 0 if there is none, or [`NOT_RECORDED`]. A function
 /// of its own, so that the packets that do have the registers to themselves.
 #[inline(never)]
-fn choose_by_flow<F: Flow>(
-    ctx: &XdpContext,
-    packet: &Packet<F>,
-    service: &Service,
-    slot: Slot,
-    slot_hash: u64,
-) -> u32 {
+fn choose_by_flow(ctx: &XdpContext, record: &Record, service: &Service, slot: Slot, slot_hash: u64) -> u32 {
     let chosen = if service.is_tracked() {
-        algorithm::choose(ctx, packet, service, slot, slot_hash)
+        algorithm::choose(ctx, record, service, slot, slot_hash)
     } else if slot.is_steady() && !backend::is_down(slot.backend()) {
         // Nobody else's: its entry is vacant or its next hop unknown, which is counted.
         Ok(slot.backend())
     } else {
-        transition::choose(ctx, packet, service, slot, slot_hash)
+        transition::choose(ctx, record, service, slot, slot_hash)
     };
     chosen.unwrap_or(NOT_RECORDED)
 }

@@ -15,7 +15,7 @@ use lb_common::{
     wire::protocol,
 };
 
-use lb_ebpf::packet::{Flow, Packet, TCP_FIN, TCP_RST, TCP_SYN, quic};
+use lb_ebpf::packet::{Flow, Packet, TCP_FIN, TCP_RST, TCP_SYN, opens_tcp, quic};
 
 use crate::{clock, events, rate, slot};
 
@@ -23,13 +23,15 @@ use crate::{clock, events, rate, slot};
 static FLOWS: HashMap<FlowKey, FlowEntry, { MAX_FLOWS as usize }, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
 
-/// What a packet says of its flow's entry.
+/// What a packet says of its flow's entry. The same for both families.
 pub struct Record {
     key: FlowKey,
     service: u32,
     tcp_flags: u8,
     /// Hash of the clients nearby.
     group_hash: u64,
+    /// Where the transport header begins in the frame.
+    transport_at: usize,
 }
 
 impl Record {
@@ -41,15 +43,21 @@ impl Record {
             service: service.id,
             tcp_flags: packet.tcp_flags,
             group_hash: packet.flow.source_hash(slot::HashKeys, F::GROUP_PREFIX),
+            transport_at: packet.transport_at,
         }
     }
 
-    /// Whether the packet begins a QUIC connection.
+    /// Whether the packet begins a TCP connection.
     #[inline(always)]
-    pub fn opens_quic<F>(&self, ctx: &XdpContext, packet: &Packet<F>, service: &Service) -> bool {
-        service.flags & SERVICE_QUIC != 0
-            && self.key.protocol == protocol::UDP
-            && quic::is_initial(ctx, packet)
+    pub fn opens_tcp(&self) -> bool {
+        opens_tcp(self.tcp_flags)
+    }
+
+    /// Whether the packet begins a connection: by its TCP flags, or in QUIC by its type.
+    #[inline(always)]
+    pub fn opens(&self, ctx: &XdpContext, service: &Service) -> bool {
+        let may_be_quic = service.flags & SERVICE_QUIC != 0 && self.is_udp();
+        self.opens_tcp() || may_be_quic && quic::is_initial(ctx, self.transport_at)
     }
 
     /// Whether the packet is of UDP.

@@ -3,7 +3,6 @@
 
 use aya_ebpf::programs::XdpContext;
 use lb_common::{service::Service, slot::Slot, verdict::Reason};
-use lb_ebpf::packet::{Flow, Packet};
 
 use crate::{backend, flow::Record, slot};
 
@@ -23,14 +22,13 @@ use crate::{backend, flow::Record, slot};
 /// # Errors
 /// [`Reason::NotRecorded`] for a new connection while the owner is down, if no record would say whom it was given.
 #[inline(always)]
-pub fn choose<F: Flow>(
+pub fn choose(
     ctx: &XdpContext,
-    packet: &Packet<F>,
+    record: &Record,
     service: &Service,
     slot: Slot,
     slot_hash: u64,
 ) -> Result<u32, Reason> {
-    let record = Record::of(packet, service);
     if let Some(entry) = record.find() {
         if backend::is_up(entry.backend) {
             return Ok(entry.backend);
@@ -42,8 +40,7 @@ pub fn choose<F: Flow>(
         return Ok(chosen);
     }
     if slot.is_moving() {
-        let opens = packet.opens_tcp() || record.opens_quic(ctx, packet, service);
-        return Ok(begin(&record, opens, service, slot, slot_hash));
+        return Ok(begin(record, record.opens(ctx, service), service, slot, slot_hash));
     }
     if slot.is_settled() && backend::is_up(slot.backend()) {
         return Ok(slot.backend());
@@ -51,7 +48,7 @@ pub fn choose<F: Flow>(
     let chosen = backend::backend_probe(service.class.into(), service.id, slot_hash);
     let is_kept = chosen == 0 || record.insert(chosen, 0);
     // Any other packet lost its backend before, or is of a datagram flow that can't be told from one that did.
-    if !is_kept && (packet.opens_tcp() || record.opens_quic(ctx, packet, service)) {
+    if !is_kept && record.opens(ctx, service) {
         return Err(Reason::NotRecorded);
     }
     Ok(chosen)

@@ -64,12 +64,10 @@ pub struct Packet<F> {
     pub transport_at: usize,
 }
 
-impl<F> Packet<F> {
-    /// Whether the packet opens a TCP connection.
-    #[inline(always)]
-    pub fn opens_tcp(&self) -> bool {
-        self.tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN
-    }
+/// Whether a packet with these TCP flags opens a connection; those of UDP are 0.
+#[inline(always)]
+pub fn opens_tcp(tcp_flags: u8) -> bool {
+    tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN
 }
 
 /// A parsed packet of either family.

@@ -3,10 +3,7 @@
 use aya_ebpf::programs::XdpContext;
 use network_types::udp::UdpHdr;
 
-use super::{
-    Packet,
-    frame::{Frame, load},
-};
+use super::frame::{Frame, load};
 
 /// First byte: a long header, with the bit that is always set, and its packet type.
 const FORM_AND_TYPE: u8 = 0b1111_0000;
@@ -21,11 +18,12 @@ const HEAD: usize = 5;
 /// Bound of where a transport header can begin, for the verifier: a tunnel of headers longer than this is cut.
 const TRANSPORT_MASK: usize = 0x3fff;
 
-/// Whether a UDP packet is a QUIC client's Initial. Those of a connection whose handshake is under way look the same.
+/// Whether a UDP packet, whose header begins at `transport_at` in the frame, is a QUIC client's Initial. Those of a
+/// connection whose handshake is under way look the same.
 #[inline(always)]
-pub fn is_initial<F>(ctx: &XdpContext, packet: &Packet<F>) -> bool {
+pub fn is_initial(ctx: &XdpContext, transport_at: usize) -> bool {
     let frame = Frame::of(ctx);
-    let at = frame.start + (packet.transport_at & TRANSPORT_MASK) + UdpHdr::LEN;
+    let at = frame.start + (transport_at & TRANSPORT_MASK) + UdpHdr::LEN;
     if !frame.holds(at, HEAD) {
         return false;
     }
