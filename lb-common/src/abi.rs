@@ -35,7 +35,10 @@ mod pod {
     pod!(
         abi::Meta,
         backend::Backend,
+        bench::Arrived,
+        bench::NextHop,
         bench::Template,
+        bench::Traffic,
         connections::Connections,
         flow::FlowKey,
         flow::FlowEntry,
