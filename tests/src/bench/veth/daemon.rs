@@ -8,7 +8,11 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{packages::Program, scene::measured_cpu, sched};
+use super::{
+    packages::Program,
+    scene::measured_cpu,
+    sched::{self, Priority},
+};
 use crate::{
     bpffs::TempDir,
     cluster::{ECHO_PORT, HTTP_PORT},
@@ -27,7 +31,7 @@ impl Daemon {
     /// HAProxy in TCP mode.
     pub fn haproxy(topology: &Topology) -> Result<Self> {
         let program = Program::find("haproxy", &["haproxy"])?;
-        let mut text = "global\n nbthread 1\n maxconn 10000\ndefaults\n mode tcp\n timeout connect 5s\n \
+        let mut text = "global\n nbthread 1\n maxconn 4000\ndefaults\n mode tcp\n timeout connect 5s\n \
                         timeout client 60s\n timeout server 60s\n"
             .to_owned();
         for port in [ECHO_PORT, HTTP_PORT] {
@@ -46,7 +50,7 @@ impl Daemon {
         let load = format!("load_module {};\n", module.display());
         let mut text = if module.is_file() { load } else { String::new() };
         text += "user root;\ndaemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr;\n\
-                 events { worker_connections 10000; }\nstream {\n";
+                 events { worker_connections 8000; }\nstream {\n";
         for port in [ECHO_PORT, HTTP_PORT] {
             text += &format!("upstream p{port} {{\n");
             for backend in &topology.backends {
@@ -78,7 +82,7 @@ impl Daemon {
         command.args(arguments(directory.path(), &file)).stdin(Stdio::null()).stdout(Stdio::null());
         let child = command.spawn().context("can't start a proxy")?;
         let this = Self { child, _program: program, _directory: directory };
-        sched::settle_process(this.process(), measured_cpu())?;
+        sched::settle_process(this.process(), measured_cpu(), Priority::High)?;
         Ok(this)
     }
 

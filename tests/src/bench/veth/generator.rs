@@ -11,7 +11,7 @@ use aya::{
 use lb_common::bench::{TRAFFIC_FIRST_PORT, TRAFFIC_FRAME_LEN, TRAFFIC_PORT, Traffic};
 use lb_userspace::objects;
 
-use super::sched;
+use super::sched::{self, Priority};
 use crate::{
     netns::Netns,
     packet::{self, checksum},
@@ -134,7 +134,7 @@ pub fn send_together(client: &Netns, generators: &[Generator], packets: u32) -> 
                 let start = &start;
                 scope.spawn(move || {
                     client.enter(|| {
-                        let settled = sched::settle(cpus - 1 - nth % cpus);
+                        let settled = sched::settle(cpus - 1 - nth % cpus, Priority::High);
                         start.wait();
                         settled.and_then(|()| generator.send(packets))
                     })?

@@ -17,7 +17,8 @@ use tokio::{
 
 use super::{
     scene::{Scene, measured_cpu},
-    sched, server,
+    sched::{self, Priority},
+    server,
 };
 use crate::{
     cluster::HTTP_PORT,
@@ -53,7 +54,7 @@ pub struct Requests {
 /// One sample of about `length`.
 pub fn sample(scene: &Scene, connections: Connections, length: Duration) -> Result<Requests> {
     scene.topology.client.enter(|| {
-        sched::settle(measured_cpu())?;
+        sched::settle(measured_cpu(), Priority::High)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let local = tokio::task::LocalSet::new();
         local.block_on(&runtime, run(connections, length))
@@ -126,12 +127,9 @@ async fn request(connections: Connections, tally: &Tally, kept: &mut Option<TcpS
     }
     if close {
         // The server closes first, so that its side keeps the port. More than one response is wrong.
-        stream
-            .read_exact(&mut [0])
-            .await
-            .err()
-            .filter(|error| error.kind() == io::ErrorKind::UnexpectedEof)
-            .ok_or(io::ErrorKind::InvalidData)?;
+        if stream.read(&mut buffer).await? != 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
     } else {
         *kept = Some(stream);
     }

@@ -14,7 +14,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::{
     scene::{Mechanism, Scene, measured_cpu},
-    sched,
+    sched::{self, Priority},
 };
 use crate::{
     cluster::ECHO_PORT,
@@ -70,7 +70,8 @@ pub fn sample(scene: &Scene, exchange: Exchange, length: Duration, rate: Option<
     let before = run_times_ns(scene)?;
     let pace = rate.map(|rate| Duration::from_secs_f64(1.0 / rate));
     let run = scene.topology.client.enter(|| {
-        sched::settle(measured_cpu())?;
+        // Below the servers: they end the last connection before the next begins, and not while that one is timed.
+        sched::settle(measured_cpu(), Priority::Low)?;
         let began = sched::own_run_time_ns();
         let mut run = Run::new(length, pace)?;
         run.exchange(exchange)?;

@@ -10,6 +10,7 @@ mod scene;
 mod conntrack;
 mod daemon;
 mod disturb;
+mod publish;
 mod generator;
 mod counter;
 mod packets;
@@ -27,6 +28,7 @@ use super::machine::Machine;
 use crate::wait;
 
 pub use self::{
+    packages::Missing,
     packets::{Meter, Mix, Rate},
     peer::Peer,
     report::{Figures, LATENCIES, Method, Quantiles, RATES, Ratios, Report, Row, TwoCpus},

@@ -16,6 +16,17 @@ use crate::{bpffs::TempDir, netns::Netns};
 /// Directories of administrators' programs, which `PATH` may lack.
 const MORE_PATHS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
+/// A program is not installed and can't be fetched.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{name} is missing; install {packages} (`apt-get update` may be due), or name other --peers: {reason}"
+)]
+pub struct Missing {
+    name: String,
+    packages: String,
+    reason: String,
+}
+
 /// A program that can be run. What was fetched for it goes when this is dropped.
 #[derive(Debug)]
 pub struct Program {
@@ -33,11 +44,10 @@ impl Program {
             return Ok(Self { path, fetched: None });
         }
         eprintln!("{name} is not installed; fetching {} with apt, for this run only", packages.join(", "));
-        let directory = fetch(packages).with_context(|| {
-            format!(
-                "{name} is missing; install {} (`apt-get update` may be due), or name other --peers",
-                packages.join(" and ")
-            )
+        let directory = fetch(packages).map_err(|reason| Missing {
+            name: name.to_owned(),
+            packages: packages.join(" and "),
+            reason: format!("{reason:#}"),
         })?;
         let path = directory.path().join("root/usr/sbin").join(name);
         ensure!(path.is_file(), "no {name} in {}", packages.join(", "));

@@ -108,7 +108,11 @@ impl Meter {
         }
         let trial = self.send(scene, cpus, TRIAL)?;
         let packets = trial.mpps * length.as_micros() as f64 / cpus as f64;
-        self.send(scene, cpus, (packets as u32).max(TRIAL))
+        let most = match mix {
+            Mix::New => scene.new_flows_max()?.unwrap_or(u32::MAX) / u32::try_from(cpus)? - TRIAL,
+            _ => u32::MAX,
+        };
+        self.send(scene, cpus, (packets as u32).max(TRIAL).min(most))
     }
 
     fn send(&self, scene: &Scene, cpus: usize, packets: u32) -> Result<Rate> {

@@ -13,32 +13,34 @@ use anyhow::{Context as _, Result};
 
 use crate::cpu;
 
-/// Any priority above all fair threads will do.
-const PRIORITY: i32 = 10;
-
-/// Makes the calling thread a real-time one (SCHED_RR), or says why not. The figures are then noisier.
-pub fn become_realtime() -> io::Result<()> {
-    set_policy(0, libc::SCHED_RR, PRIORITY)
+/// Who goes first among what is measured. Any real-time priority is above all fair threads.
+#[derive(Clone, Copy, Debug)]
+pub enum Priority {
+    /// Ends what was begun before it lets anybody below go on.
+    High = 11,
+    /// Waits for those above.
+    Low = 10,
 }
 
-/// Pins the calling thread, and makes it real-time where that is permitted.
-pub fn settle(nth_cpu: usize) -> Result<()> {
+/// Pins the calling thread, and makes it real-time (SCHED_RR) where that is permitted.
+pub fn settle(nth_cpu: usize, priority: Priority) -> Result<()> {
     cpu::pin_to(nth_cpu)?;
     // Containers without CAP_SYS_NICE measure as well; the report says which it was.
-    let _ = become_realtime();
+    let _ = set_policy(0, libc::SCHED_RR, priority as i32);
     Ok(())
 }
 
 /// The same as [`settle`] for a process of one thread.
-pub fn settle_process(process: u32, nth_cpu: usize) -> Result<()> {
+pub fn settle_process(process: u32, nth_cpu: usize, priority: Priority) -> Result<()> {
     cpu::pin_process_to(process, nth_cpu)?;
-    let _ = set_policy(libc::pid_t::try_from(process)?, libc::SCHED_RR, PRIORITY);
+    let _ = set_policy(libc::pid_t::try_from(process)?, libc::SCHED_RR, priority as i32);
     Ok(())
 }
 
 /// Whether this process may have real-time threads.
 pub fn realtime_is_permitted() -> bool {
-    thread::spawn(|| become_realtime().is_ok()).join().unwrap_or(false)
+    let attempt = thread::spawn(|| set_policy(0, libc::SCHED_RR, Priority::Low as i32).is_ok());
+    attempt.join().unwrap_or(false)
 }
 
 fn set_policy(thread: libc::pid_t, policy: i32, priority: i32) -> io::Result<()> {

@@ -13,7 +13,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::sched;
+use super::sched::{self, Priority};
 use crate::{
     cluster::{ECHO_PORT, HTTP_PORT},
     netns::Netns,
@@ -53,7 +53,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name("backend".into()).spawn(move || {
-            sched::settle(nth_cpu)?;
+            sched::settle(nth_cpu, Priority::High)?;
             runtime.block_on(async move {
                 sockets.serve()?;
                 // Who started us waits for this.

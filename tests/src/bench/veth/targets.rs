@@ -14,6 +14,8 @@ const P50: f64 = 1.03;
 const P99: f64 = 1.15;
 /// Least part of the packets per second that is left while tables are published.
 const WHILE_PUBLISHING: f64 = 0.95;
+/// Tables that have to come into use per second for that.
+const PUBLISHES: f64 = 45.0;
 /// Packets that may be lost, of a million.
 const LOST_MAX: f64 = 1_000.0;
 
@@ -41,6 +43,11 @@ pub fn missed(report: &Report) -> Vec<String> {
     for row in report.balancers.iter().filter(|row| row.name == "lb") {
         if let Some(lost) = row.median.lost_per_million.filter(|lost| *lost > LOST_MAX) {
             missed.push(format!("lb: {lost:.0} of a million packets lost, target at most {LOST_MAX:.0}"));
+        }
+    }
+    for row in report.balancers.iter().filter(|row| row.name == "lb+publish") {
+        if let Some(rate) = row.median.publishes_per_s.filter(|rate| *rate < PUBLISHES) {
+            missed.push(format!("lb+publish: {rate:.0} publishes a second, target at least {PUBLISHES:.0}"));
         }
     }
     missed
