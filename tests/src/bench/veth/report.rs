@@ -180,3 +180,26 @@ pub fn ratios(tally: &Tally) -> [Ratios; 2] {
     }
     [medians, spreads]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_its_medians_by_name_and_null_for_what_was_not_measured() {
+        let mut tally = Tally::default();
+        for value in [3.0, 1.0, 2.0] {
+            tally.add(Peer::Lb, "mpps_1k", value);
+            tally.add(Peer::Lb, "two.mpps_1k", 2.0 * value);
+            tally.add(Peer::Lb, "connect_us.p99", 10.0 * value);
+            tally.add(Peer::Lb, "connect_us.p50", value);
+        }
+        let row = serde_json::to_value(row(&tally, Peer::Lb)).expect("plain values");
+        assert_eq!(row["name"], "lb");
+        assert_eq!(row["mpps_1k"], 2.0);
+        assert_eq!(row["spread"]["mpps_1k"], 2.0);
+        assert_eq!(row["mpps_two_cpus"]["mpps_1k"], 4.0);
+        assert_eq!(row["connect_us"]["p99"], 20.0);
+        assert!(row["tcp_rr_us"].is_null() && row["http_new_per_s"].is_null());
+    }
+}

@@ -52,3 +52,58 @@ pub fn missed(report: &Report) -> Vec<String> {
     }
     missed
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::bench::{
+        machine::Machine,
+        veth::{Method, Peer, Tally, report},
+    };
+
+    /// A run in which lb had these packet rates with new flows, and the others 4 and 0.25.
+    fn run(lb: f64, publishes: f64) -> Vec<String> {
+        let mut tally = Tally::default();
+        for (peer, mpps) in [(Peer::XdpHash, 4.0), (Peer::Nftables, 0.25), (Peer::Lb, lb)] {
+            tally.add(peer, "mpps_new", mpps);
+        }
+        tally.add(Peer::LbPublish, "publishes_per_s", publishes);
+        let [ratios, ratios_spread] = report::ratios(&tally);
+        let method = Method {
+            samples: 1,
+            packets_ms: 1,
+            latency_ms: 1,
+            http_ms: 1,
+            rate: None,
+            xdp_mode: "native",
+            realtime: true,
+        };
+        missed(&Report {
+            machine: Machine::here(),
+            method,
+            balancers: [Peer::Lb, Peer::LbPublish].map(|peer| report::row(&tally, peer)).into(),
+            left_out: BTreeMap::new(),
+            ratios,
+            ratios_spread,
+        })
+    }
+
+    #[test]
+    fn what_reaches_its_targets_is_not_listed() {
+        assert_eq!(run(3.5, 50.0), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_miss_is_listed() {
+        assert_eq!(
+            run(2.5, 20.0),
+            [
+                "lb/xdp-hash: mpps_new 0.625, target at least 0.85",
+                "lb/nftables: mpps_new 10.000, target at least 12",
+                "lb+publish: 20 publishes a second, target at least 45",
+            ]
+        );
+    }
+}
