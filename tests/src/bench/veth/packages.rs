@@ -5,6 +5,7 @@ use std::{
     ffi::OsString,
     fs,
     io::Write as _,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -114,7 +115,12 @@ fn libraries(root: &Path) -> OsString {
 
 fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("can't run {name}"))?;
+    // In a group of its own: Ctrl-C is for us to handle.
+    let output = command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("can't run {name}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{name}: {}", said.trim());
     Ok(())
