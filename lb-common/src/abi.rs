@@ -21,7 +21,7 @@ const _: () = assert!(size_of::<Meta>() == 16);
 /// Marks shared types as plain old data for aya.
 #[cfg(feature = "host")]
 mod pod {
-    use crate::{abi, backend, bench, connections, flow, hash, rate, service, slot, stats};
+    use crate::{abi, backend, bench, connections, flow, hash, rate, service, slot, stats, traffic};
 
     macro_rules! pod {
         ($($shared:ty),+ $(,)?) => {
@@ -35,7 +35,10 @@ mod pod {
     pod!(
         abi::Meta,
         backend::Backend,
+        traffic::Arrived,
+        traffic::NextHop,
         bench::Template,
+        traffic::Traffic,
         connections::Connections,
         flow::FlowKey,
         flow::FlowEntry,

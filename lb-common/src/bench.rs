@@ -1,4 +1,4 @@
-//! What the bench and its wrapper program share.
+//! What the benches and their BPF programs share.
 
 /// Bytes of a packet that the wrapper restores before each run.
 pub const HEADER_LEN: usize = 80;

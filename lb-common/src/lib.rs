@@ -19,6 +19,7 @@ pub mod stats;
 pub mod event;
 pub mod maps;
 pub mod bench;
+pub mod traffic;
 pub mod wire;
 #[cfg(any(test, feature = "host"))]
 pub mod maglev;

@@ -91,22 +91,12 @@ impl Cluster {
 
     /// Backends of a service, as `lb backend list` has them.
     pub fn backends(&self, service: &str) -> Result<Vec<BackendView>> {
-        let list: BackendList = serde_json::from_value(self.agent.json(&["backend", "list", service])?)?;
-        Ok(list.backends)
+        backends(&self.agent, service)
     }
 
-    /// Waits until this many backends own slots, answer their checks and can be reached.
+    /// [`wait_for_active`] by this cluster's agent.
     pub fn wait_for_active(&self, service: &str, count: usize) -> Result<()> {
-        wait::until(&format!("{count} active backends of {service}"), || {
-            let backends = self.backends(service)?;
-            let active = backends.iter().filter(|backend| is_active(backend)).count();
-            ensure!(
-                active == count,
-                "{active} are active:\n{}",
-                self.agent.lb(&["backend", "list", service])?
-            );
-            Ok(())
-        })
+        wait_for_active(&self.agent, service, count)
     }
 
     /// Packets that `lb stats` has counted for a service.
@@ -121,4 +111,19 @@ pub fn is_active(backend: &BackendView) -> bool {
     backend.slots > 0
         && matches!(backend.health, HealthState::Up | HealthState::Unchecked)
         && matches!(backend.next_hop, NextHopView::Resolved { .. })
+}
+
+/// Backends of a service, as `lb backend list` has them.
+pub fn backends(agent: &Agent, service: &str) -> Result<Vec<BackendView>> {
+    let list: BackendList = serde_json::from_value(agent.json(&["backend", "list", service])?)?;
+    Ok(list.backends)
+}
+
+/// Waits until this many backends own slots, answer their checks and can be reached.
+pub fn wait_for_active(agent: &Agent, service: &str, count: usize) -> Result<()> {
+    wait::until(&format!("{count} active backends of {service}"), || {
+        let active = backends(agent, service)?.iter().filter(|backend| is_active(backend)).count();
+        ensure!(active == count, "{active} are active:\n{}", agent.lb(&["backend", "list", service])?);
+        Ok(())
+    })
 }

@@ -9,6 +9,15 @@ pub fn pin_to_last() -> Result<()> {
 
 /// Pins this thread to the nth of the CPUs that it may run on, counted round.
 pub fn pin_to(nth: usize) -> Result<()> {
+    pin(0, nth)
+}
+
+/// Pins a process of one thread like [`pin_to`].
+pub fn pin_process_to(process: u32, nth: usize) -> Result<()> {
+    pin(libc::pid_t::try_from(process)?, nth)
+}
+
+fn pin(thread: libc::pid_t, nth: usize) -> Result<()> {
     // SAFETY: all zeros is an empty set of CPUs.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: the set is a live local of the size that is passed.
@@ -22,7 +31,7 @@ pub fn pin_to(nth: usize) -> Result<()> {
     let result = unsafe {
         libc::CPU_ZERO(&mut set);
         libc::CPU_SET(allowed[nth % allowed.len()], &mut set);
-        libc::sched_setaffinity(0, size_of_val(&set), &set)
+        libc::sched_setaffinity(thread, size_of_val(&set), &set)
     };
     ensure!(result == 0, "sched_setaffinity: {}", std::io::Error::last_os_error());
     Ok(())

@@ -17,6 +17,7 @@ pub mod packet;
 pub mod ping;
 pub mod runner;
 pub mod server;
+pub mod signals;
 pub mod topology;
 pub mod sessions;
 pub mod held;

@@ -16,12 +16,12 @@ use checks::Checks;
 use scene::Scene;
 use screen::Screen;
 
-use crate::wait;
+use crate::{signals, wait};
 
 /// Tells the whole story. True if every check held; an error if it could not be told to its end. Nothing stays behind
 /// either way.
 pub fn run(keep: bool, json: Option<&Path>) -> Result<bool> {
-    handle_signals()?;
+    signals::interrupt_waits()?;
     let started = Instant::now();
     let mut screen = Screen::new();
     let mut checks = Checks::default();
@@ -65,34 +65,4 @@ fn look_around(screen: &mut Screen, scene: &Scene) -> Result<()> {
         std::thread::sleep(Duration::from_millis(100));
     }
     Ok(())
-}
-
-/// Ctrl-C and SIGTERM end the story early, but in order.
-fn handle_signals() -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (ready, listening) = std::sync::mpsc::sync_channel(1);
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        runtime.block_on(async {
-            let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-            let signals: std::io::Result<Vec<_>> = kinds.into_iter().map(signal).collect();
-            let mut tasks = tokio::task::JoinSet::new();
-            match signals {
-                Ok(signals) => {
-                    // Who started us waits for this.
-                    let _ = ready.send(Ok(()));
-                    for mut signal in signals {
-                        tasks.spawn(async move {
-                            while signal.recv().await.is_some() {
-                                wait::interrupt();
-                            }
-                        });
-                    }
-                    tasks.join_all().await;
-                }
-                Err(error) => drop(ready.send(Err(error))),
-            }
-        });
-    })?;
-    listening.recv()?.context("can't handle signals")
 }

@@ -2,6 +2,7 @@
 
 mod churn;
 mod datapath;
+mod veth;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -28,6 +29,8 @@ enum Bench {
     Datapath,
     /// Connections that break although their backend is alive, while backends come and go; a few minutes
     Churn,
+    /// lb beside other balancers, from end to end on veth: packets per second, latency, HTTP; 10 minutes
+    Veth,
     /// All of them, one after another
     All,
 }
@@ -41,6 +44,8 @@ struct Options {
     /// Also write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    veth: veth::VethOptions,
 }
 
 /// What was measured; as JSON an object of one bench, or of several by name.
@@ -50,6 +55,8 @@ struct Figures {
     datapath: Option<lb_tests::bench::datapath::report::Report>,
     #[serde(skip_serializing_if = "Option::is_none")]
     churn: Option<lb_tests::churn::Report>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    veth: Option<lb_tests::bench::veth::Report>,
 }
 
 impl Figures {
@@ -58,6 +65,7 @@ impl Figures {
         match bench {
             Bench::Datapath => serde_json::to_string_pretty(&self.datapath),
             Bench::Churn => serde_json::to_string_pretty(&self.churn),
+            Bench::Veth => serde_json::to_string_pretty(&self.veth),
             Bench::All => serde_json::to_string_pretty(self),
         }
     }
@@ -88,6 +96,10 @@ fn run(Arguments { bench, options, datapath: of_datapath }: &Arguments) -> Resul
     if wants(Bench::Churn) {
         let report = figures.churn.insert(churn::run(options.quick)?);
         missed.extend(churn::missed(report));
+    }
+    if wants(Bench::Veth) {
+        let report = figures.veth.insert(veth::run(options.quick, &options.veth)?);
+        missed.extend(veth::missed(report));
     }
     if let Some(file) = &options.json {
         let text = figures.json(*bench)?;
