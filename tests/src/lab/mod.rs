@@ -214,6 +214,14 @@ impl Lab {
         Ok(sum)
     }
 
+    /// Connections of a backend that are live, as tracked services count them.
+    pub fn live(&self, backend: u32) -> Result<u64> {
+        let (mut connections, mut expired) = ([Connections::default()], [0u64]);
+        sys::lookup(self.connections.as_fd(), &backend, &mut connections)?;
+        sys::lookup(self.expired.as_fd(), &backend, &mut expired)?;
+        Ok(connections[0].live(expired[0]))
+    }
+
     fn clear_connections(&self, backend: u32) -> std::io::Result<()> {
         sys::update(self.connections.as_fd(), &backend, &[Connections::default()])?;
         sys::update(self.expired.as_fd(), &backend, &[0u64])

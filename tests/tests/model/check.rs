@@ -18,7 +18,7 @@ use crate::{
     world::World,
 };
 
-/// Sequences of each test.
+/// Sequences of each test, unless `LB_MODEL_SEQUENCES` says otherwise.
 const SEQUENCES: u32 = 2000;
 const STEPS: usize = 40;
 
@@ -45,17 +45,21 @@ pub fn run(lab: &Rc<Lab>, shapes: [Shape; SERVICES], ops: &[Op]) -> Result<u64, 
     Ok(world.checked)
 }
 
+fn number<T: std::str::FromStr>(variable: &str) -> Option<T> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
 /// Sequences, from a seed of their own unless `LB_MODEL_SEED` gives one. All follows from it but the random draws of
 /// least-connections, which are the kernel's.
 fn check(lab: &Rc<Lab>, floods: bool) {
     // Caps and turns are per CPU. Tests that run side by side take one each.
     static CPU: AtomicUsize = AtomicUsize::new(0);
     lb_tests::cpu::pin_to(CPU.fetch_add(1, Ordering::Relaxed)).expect("a CPU");
-    let seed = std::env::var("LB_MODEL_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0));
+    let seed = number("LB_MODEL_SEED")
+        .unwrap_or_else(|| std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0));
     println!("LB_MODEL_SEED={seed}");
     let config = Config {
-        cases: SEQUENCES,
+        cases: number("LB_MODEL_SEQUENCES").unwrap_or(SEQUENCES),
         rng_seed: RngSeed::Fixed(seed),
         failure_persistence: None,
         ..Config::default()

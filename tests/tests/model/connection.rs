@@ -27,8 +27,10 @@ pub struct Connection {
     pub closing: bool,
     /// Its last packet found a record or left one, or needed none.
     pub recorded: bool,
-    /// It has no record, and its slot names another backend.
+    /// Its last packet found no record, and its slot names another backend.
     pub is_loose: bool,
+    /// It began with a record, is open, and was never silent for so long that it may be forgotten.
+    pub is_counted: bool,
 }
 
 /// What became of a packet.
@@ -43,6 +45,20 @@ pub struct Fate {
 }
 
 impl Connection {
+    /// One that has just begun. `to`: who got its first packet and may keep it.
+    pub const fn begin(number: u32, service: usize, to: Option<u32>, fate: Fate, now_s: u32) -> Self {
+        Self {
+            number,
+            service,
+            backend: to,
+            last_s: now_s,
+            closing: false,
+            recorded: !fate.unrecorded,
+            is_loose: fate.is_stand_in,
+            is_counted: !fate.unrecorded,
+        }
+    }
+
     /// For how long it may be silent and still be kept.
     fn patience_s(&self, service: Service, timing: &Timing) -> u32 {
         let patience = match service.kind {
@@ -70,10 +86,11 @@ impl Connection {
     }
 
     /// Takes note of a packet. `to`: who got it and may keep it.
-    pub fn note(&mut self, service: Service, to: Option<u32>, fate: Fate, now_s: u32) {
-        self.is_loose = if to == self.backend { self.is_loose } else { fate.is_stand_in };
+    pub fn note(&mut self, service: Service, timing: &Timing, to: Option<u32>, fate: Fate, now_s: u32) {
+        self.is_loose = fate.is_stand_in;
         // One that has moved is lost, unless each of its packets stands for itself.
         self.backend = if service.kind == Kind::Udp || to == self.backend { to } else { None };
+        self.is_counted &= now_s - self.last_s < self.patience_s(service, timing);
         self.recorded = !fate.unrecorded;
         self.last_s = now_s;
     }

@@ -73,6 +73,12 @@ impl Desired {
         self.backends.iter().filter_map(|of| of[address]).map(|backend| backend.id).collect()
     }
 
+    /// Ids of the backends of tracked services.
+    pub fn tracked(&self) -> Vec<u32> {
+        let tracked = self.services.iter().zip(&self.backends).filter(|(service, _)| service.is_tracked());
+        tracked.flat_map(|(_, backends)| backends).flatten().map(|backend| backend.id).collect()
+    }
+
     /// Whether a backend is not on its way out: removed or in maintenance, but not published yet.
     pub fn is_wanted(&self, id: u32) -> bool {
         let mut backends = self.backends.iter().flatten().flatten();

@@ -5,6 +5,7 @@ mod services;
 mod frames;
 mod desired;
 mod connection;
+mod live;
 mod world;
 mod check;
 mod regressions;

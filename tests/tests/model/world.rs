@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use lb_common::slot::CLASS_TINY;
+use lb_common::slot::{CLASS_TINY, Slot};
 use lb_tests::lab::{Lab, Plane};
 use lb_userspace::publish::{Moment, Options, Publisher, Timing};
 
@@ -10,6 +10,7 @@ use crate::{
     connection::{Connection, Fate},
     desired::{self, Desired},
     frames::{self, Part},
+    live::Ledger,
     ops::{ADDRESSES, Change, Op},
     services::{Algorithm, Kind, SEED, SERVICES, Service, Shape},
 };
@@ -31,6 +32,7 @@ pub struct World {
     unrecorded: u64,
     /// Who got the newest connections by service and slot, since anything has changed. Only of source-hash services.
     together: BTreeMap<(usize, u64), u32>,
+    live: Ledger,
     /// Packets that had a backend to keep.
     pub checked: u64,
 }
@@ -57,6 +59,7 @@ impl World {
             unpublished: true,
             unrecorded: 0,
             together: BTreeMap::new(),
+            live: Ledger::default(),
             checked: 0,
         };
         world.note_unrecorded()?;
@@ -87,7 +90,17 @@ impl World {
         self.publish()?;
         self.send_some(0, 1, Part::Middle)?;
         self.wait(10)?;
-        self.send_some(0, 1, Part::Middle)
+        self.send_some(0, 1, Part::Middle)?;
+        self.check_live()
+    }
+
+    /// Tracked services know how many connections their backends have.
+    fn check_live(&self) -> Result<(), Broken> {
+        for id in self.desired.tracked() {
+            let counted = self.lab.live(id).map_err(|error| format!("{error:#}"))?;
+            self.live.check(id, counted, &self.desired.services, &self.connections)?;
+        }
+        Ok(())
     }
 
     fn change(&mut self, service: usize, set: u8, change: Change) {
@@ -184,30 +197,27 @@ impl World {
 
     fn open(&mut self, service: usize) -> Result<(), Broken> {
         self.next_connection += 1;
-        let mut connection = Connection {
-            number: self.next_connection,
-            service,
-            backend: None,
-            last_s: self.now_s,
-            closing: false,
-            recorded: false,
-            is_loose: false,
-        };
-        let fate = self.run(&connection, Part::Opening)?;
-        let of = self.desired.services[service];
-        self.check_together(&connection, fate)?;
+        let number = self.next_connection;
+        let fate = self.run(number, service, Part::Opening)?;
         let to = fate.to.filter(|backend| self.desired.is_wanted(*backend));
-        connection.recorded = !fate.unrecorded;
-        connection.is_loose = fate.is_stand_in;
-        connection.backend = to;
-        if fate.is_stand_in && of.kind != Kind::Udp && !self.slot(&connection)?.0.is_moving() {
+        let connection = Connection::begin(number, service, to, fate, self.now_s);
+        self.check_together(&connection, fate)?;
+        if fate.is_stand_in && !self.may_stand_in(&connection)? {
             return Err(format!("{connection:?} began on a stand-in, unrecorded"));
         }
+        self.live.note(None, fate.to, false);
         // One that no backend took is none.
         if connection.backend.is_some() {
             self.connections.push(connection);
         }
         Ok(())
+    }
+
+    /// Whether a connection may begin unrecorded with a backend that its slot does not name.
+    fn may_stand_in(&self, connection: &Connection) -> Result<bool, Broken> {
+        let service = self.desired.services[connection.service];
+        let is_moving = self.slot(connection.number, connection.service)?.0.is_moving();
+        Ok(service.kind == Kind::Udp || is_moving && !service.is_tracked())
     }
 
     /// New connections of one client's address, or of its network, meet at one backend.
@@ -226,25 +236,25 @@ impl World {
     }
 
     /// Runs a packet of a connection.
-    fn run(&mut self, connection: &Connection, part: Part) -> Result<Fate, Broken> {
-        let service = self.desired.services[connection.service];
-        let frame = frames::frame(service, service.client(connection.number), part);
+    fn run(&mut self, number: u32, service_number: usize, part: Part) -> Result<Fate, Broken> {
+        let service = self.desired.services[service_number];
+        let frame = frames::frame(service, service.client(number), part);
         let before = self.unrecorded;
         let to = self.lab.send(&frame).map_err(|error| format!("{error:#}"))?;
         self.note_unrecorded()?;
         let mut fate = Fate { to, unrecorded: self.unrecorded > before, is_stand_in: false };
         if let (Some(to), true) = (to, fate.unrecorded) {
-            let (cur, prev) = self.slot(connection)?;
+            let (cur, prev) = self.slot(number, service_number)?;
             fate.is_stand_in = to != cur.backend() && to != prev;
         }
         Ok(fate)
     }
 
     /// The slot of a connection and its former owner.
-    fn slot(&self, connection: &Connection) -> Result<(lb_common::slot::Slot, u32), Broken> {
-        let slots = self.lab.slots(desired::id(connection.service), CLASS_TINY).ok_or("no table")?;
-        let service = self.desired.services[connection.service];
-        let index = service.slot_index(service.client(connection.number), slots.size());
+    fn slot(&self, number: u32, service: usize) -> Result<(Slot, u32), Broken> {
+        let slots = self.lab.slots(desired::id(service), CLASS_TINY).ok_or("no table")?;
+        let service = self.desired.services[service];
+        let index = service.slot_index(service.client(number), slots.size());
         Ok((slots.cur(index), slots.prev(index)))
     }
 
@@ -270,7 +280,7 @@ impl World {
 
     fn send(&mut self, connection: &mut Connection, part: Part) -> Result<(), Broken> {
         let service = self.desired.services[connection.service];
-        let fate = self.run(connection, part)?;
+        let fate = self.run(connection.number, connection.service, part)?;
         let must_stay = connection.must_stay(service, &self.timing, self.now_s);
         self.checked += u64::from(must_stay);
         if must_stay && fate.to != connection.backend && !connection.may_move(service, fate) {
@@ -280,13 +290,17 @@ impl World {
             ));
         }
         let to = fate.to.filter(|backend| self.desired.is_wanted(*backend));
-        connection.note(service, to, fate, self.now_s);
+        let (before, closes) = (connection.backend, part == Part::Closing && service.kind == Kind::Tcp);
+        connection.note(service, &self.timing, to, fate, self.now_s);
+        self.live.note(before, fate.to, closes && !connection.closing);
         connection.closing |= part == Part::Closing;
+        connection.is_counted &= !closes;
         Ok(())
     }
 
     fn flood(&mut self, service: usize, opening: bool, count: u16) -> Result<(), Broken> {
         let service = self.desired.services[service];
+        self.live.strangers = true;
         for _ in 0..count {
             self.next_stranger += 1;
             let part = if opening { Part::Opening } else { Part::Middle };
