@@ -40,7 +40,7 @@ pub fn choose(
         return Ok(chosen);
     }
     if slot.is_moving() {
-        return Ok(begin(record, record.opens(ctx, service), service, slot, slot_hash));
+        return begin(record, record.opens(ctx, service), service, slot, slot_hash);
     }
     if slot.is_settled() && backend::is_up(slot.backend()) {
         return Ok(slot.backend());
@@ -56,14 +56,22 @@ pub fn choose(
 
 /// A flow without a record in a moving slot.
 #[inline(always)]
-fn begin(record: &Record, opens: bool, service: &Service, slot: Slot, slot_hash: u64) -> u32 {
+fn begin(record: &Record, opens: bool, service: &Service, slot: Slot, slot_hash: u64) -> Result<u32, Reason> {
     let former = slot::slot_former_owner(service.class.into(), service.id, slot_hash);
     let former_is_up = backend::is_up(former);
     if former_is_up && !opens && slot.is_waiting() {
-        return former;
+        return Ok(former);
     }
     let chosen = if former_is_up && !opens { former } else { owner(service, slot, slot_hash) };
-    if chosen == 0 || record.insert(chosen, 0) || !former_is_up { chosen } else { former }
+    if chosen == 0 || record.insert(chosen, 0) {
+        Ok(chosen)
+    } else if former_is_up {
+        Ok(former)
+    } else if opens && chosen != slot.backend() {
+        Err(Reason::NotRecorded)
+    } else {
+        Ok(chosen)
+    }
 }
 
 /// The owner of the slot, or who is found in its stead; 0 if nobody is.

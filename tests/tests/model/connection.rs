@@ -5,8 +5,8 @@
 //! deliberate exceptions. Both are of flows that began over the cap, and such a flow moves once:
 //!
 //! - A flow that was given a stand-in for a dead owner is named by nothing ([`Connection::is_loose`]) and may move when
-//!   the table without the dead one is published. That is for datagrams, which can't be told from older ones, and where
-//!   owner and former owner of a moving slot are both dead; other openings are dropped instead, for their client to repeat.
+//!   the table without the dead one is published. That is for datagrams, which can't be told from older ones; other
+//!   openings are dropped instead, for their client to repeat.
 //! - A datagram flow of a tracked service goes by its hash until a later datagram can be recorded, which is then taken
 //!   for its first.
 

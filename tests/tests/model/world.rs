@@ -202,7 +202,8 @@ impl World {
         let to = fate.to.filter(|backend| self.desired.is_wanted(*backend));
         let connection = Connection::begin(number, service, to, fate, self.now_s);
         self.check_together(&connection, fate)?;
-        if fate.is_stand_in && !self.may_stand_in(&connection)? {
+        // Datagrams can't be told from older ones.
+        if fate.is_stand_in && self.desired.services[service].kind != Kind::Udp {
             return Err(format!("{connection:?} began on a stand-in, unrecorded"));
         }
         self.live.note(None, fate.to, false);
@@ -211,13 +212,6 @@ impl World {
             self.connections.push(connection);
         }
         Ok(())
-    }
-
-    /// Whether a connection may begin unrecorded with a backend that its slot does not name.
-    fn may_stand_in(&self, connection: &Connection) -> Result<bool, Broken> {
-        let service = self.desired.services[connection.service];
-        let is_moving = self.slot(connection.number, connection.service)?.0.is_moving();
-        Ok(service.kind == Kind::Udp || is_moving && !service.is_tracked())
     }
 
     /// New connections of one client's address, or of its network, meet at one backend.
