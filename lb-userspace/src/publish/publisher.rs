@@ -88,6 +88,11 @@ impl<P: DataPlane> Publisher<P> {
         })
     }
 
+    /// What it publishes to.
+    pub const fn plane(&self) -> &P {
+        &self.plane
+    }
+
     /// Makes the packet path hold a snapshot. Only what differs is written; where it fails, what was written stays and
     /// the next call goes on from there.
     ///
