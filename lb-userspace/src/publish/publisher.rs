@@ -162,7 +162,7 @@ impl<P: DataPlane> Publisher<P> {
         };
         let returning = snapshot.backends.iter().filter(|(id, backend)| is_returning(id, backend.target));
         let returning = returning.map(|(id, _)| *id).collect();
-        Fate { snapshot, up, rising, returning }
+        Fate::new(snapshot, &up, rising, returning)
     }
 
     /// A handle that marks targets down at once, and up with the next snapshot that says so.
