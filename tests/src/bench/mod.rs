@@ -4,3 +4,4 @@
 pub mod datapath;
 pub mod machine;
 pub mod samples;
+pub mod tables;

@@ -4,7 +4,7 @@
 //! publisher, its transitions and its collector work on them in virtual time.
 
 mod plane;
-mod sys;
+pub(crate) mod sys;
 
 use std::{
     cell::{Cell, RefCell},

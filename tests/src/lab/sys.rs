@@ -25,7 +25,7 @@ fn empty() -> bpf_attr {
 }
 
 /// Runs an XDP program once; its verdict. `out` gets the frame and must have room for it.
-pub(super) fn test_run(program: BorrowedFd<'_>, frame: &[u8], out: &mut [u8]) -> io::Result<u32> {
+pub(crate) fn test_run(program: BorrowedFd<'_>, frame: &[u8], out: &mut [u8]) -> io::Result<u32> {
     let mut attr = empty();
     attr.test.prog_fd = program.as_raw_fd() as u32;
     attr.test.data_in = frame.as_ptr() as u64;
@@ -39,7 +39,7 @@ pub(super) fn test_run(program: BorrowedFd<'_>, frame: &[u8], out: &mut [u8]) ->
 }
 
 /// Makes a map of this type.
-pub(super) fn create_map(kind: u32, key: usize, value: usize, entries: u32) -> io::Result<OwnedFd> {
+pub(crate) fn create_map(kind: u32, key: usize, value: usize, entries: u32) -> io::Result<OwnedFd> {
     let mut attr = empty();
     // SAFETY: all fields of the union are plain integers.
     let create = unsafe { &mut attr.__bindgen_anon_1 };
@@ -53,7 +53,7 @@ pub(super) fn create_map(kind: u32, key: usize, value: usize, entries: u32) -> i
 }
 
 /// Writes an element; `value` is as long as a value of the map.
-pub(super) fn update<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K, value: &[V]) -> io::Result<()> {
+pub(crate) fn update<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K, value: &[V]) -> io::Result<()> {
     let mut attr = empty();
     attr.__bindgen_anon_2.map_fd = map.as_raw_fd() as u32;
     attr.__bindgen_anon_2.key = std::ptr::from_ref(key) as u64;

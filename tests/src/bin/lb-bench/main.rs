@@ -2,12 +2,18 @@
 
 mod churn;
 mod datapath;
+mod tables;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum};
+use peak_alloc::PeakAlloc;
 use serde::Serialize;
+
+/// Counts what is allocated: how much memory a table takes to build is one of the figures.
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 /// Measures lb on this machine. Needs root; touches only network namespaces of its own.
 #[derive(Parser)]
@@ -26,6 +32,8 @@ enum Bench {
     Datapath,
     /// Connections that break although their backend is alive, while backends come and go; a few minutes
     Churn,
+    /// Tables: building, publishing, slots moved, failover; memory of maps and agent
+    Tables,
     /// All of them, one after another
     All,
 }
@@ -48,6 +56,8 @@ struct Figures {
     datapath: Option<lb_tests::bench::datapath::Report>,
     #[serde(skip_serializing_if = "Option::is_none")]
     churn: Option<lb_tests::churn::Report>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tables: Option<lb_tests::bench::tables::Report>,
 }
 
 impl Figures {
@@ -56,6 +66,7 @@ impl Figures {
         match bench {
             Bench::Datapath => serde_json::to_string_pretty(&self.datapath),
             Bench::Churn => serde_json::to_string_pretty(&self.churn),
+            Bench::Tables => serde_json::to_string_pretty(&self.tables),
             Bench::All => serde_json::to_string_pretty(self),
         }
     }
@@ -82,6 +93,10 @@ fn run(Arguments { bench, options }: &Arguments) -> Result<()> {
     if wants(Bench::Churn) {
         let report = figures.churn.insert(churn::run(options.quick)?);
         missed.extend(churn::missed(report));
+    }
+    if wants(Bench::Tables) {
+        let report = figures.tables.insert(tables::run(options.quick)?);
+        missed.extend(tables::missed(report));
     }
     if let Some(file) = &options.json {
         let text = figures.json(*bench)?;
