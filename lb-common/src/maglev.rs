@@ -6,6 +6,8 @@
 //! slot per turn until it has them. Weights therefore hold to within one slot, and a change of one weight disturbs
 //! little else. Permutations and turns follow from the seed and the backends' addresses alone, so that every node
 //! builds the same table from the same set, whatever ids it gave and in whatever order it lists them.
+//!
+//! The last free slots are far apart on every permutation. They are dealt by working out which one is the nearest.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -152,33 +154,96 @@ impl Player {
         Self { at, skip, left: quota, id }
     }
 
-    /// Takes the next free slot of the permutation.
+    /// Goes along the permutation to its next free slot, and past it.
     #[inline(always)]
-    fn take(&mut self, slots: u32, taken: &mut [u64]) -> usize {
+    fn walk(&mut self, slots: u32, taken: &[u64]) -> u32 {
         loop {
             let slot = self.at;
-            // A step and a wrap instead of a division: this line runs slots * ln(slots) times.
+            // A step and a wrap instead of a division: this line runs about slots * ln(slots) / 2 times.
             let next = slot + self.skip;
             self.at = if next >= slots { next - slots } else { next };
-            let (word, bit) = (&mut taken[(slot >> 6) as usize], 1u64 << (slot & 63));
-            if *word & bit == 0 {
-                *word |= bit;
-                return slot as usize;
+            if taken[(slot >> 6) as usize] & 1 << (slot & 63) == 0 {
+                return slot;
             }
         }
+    }
+
+    /// The same slot as [`Player::walk`] goes to, found from the other side: of the slots that are free, the one that is
+    /// the fewest steps ahead. None if none is free.
+    fn jump(&mut self, slots: u32, free: &mut Vec<u32>) -> Option<u32> {
+        let (modulus, inverse) = (u64::from(slots), inverse(self.skip, slots));
+        let steps = |slot: u32| u64::from(slot + slots - self.at) * inverse % modulus;
+        let nearest = (0..free.len()).min_by_key(|index| steps(free[*index]))?;
+        let slot = free.swap_remove(nearest);
+        self.at = (slot + self.skip) % slots;
+        Some(slot)
+    }
+}
+
+/// How many steps lead to the neighbouring slot: `skip` to the power of `slots - 2`, since `slots` is prime.
+fn inverse(skip: u32, slots: u32) -> u64 {
+    let modulus = u64::from(slots);
+    let (mut power, mut base, mut exponent) = (1, u64::from(skip), slots - 2);
+    while exponent > 0 {
+        if exponent & 1 == 1 {
+            power = power * base % modulus;
+        }
+        base = base * base % modulus;
+        exponent >>= 1;
+    }
+    power
+}
+
+/// The slots that are not dealt yet.
+struct Board {
+    slots: u32,
+    /// The taken slots as bits: 8 KB for the default size, which stay in the nearest cache.
+    taken: Vec<u64>,
+    left: u32,
+    /// So few that looking at each costs less than the steps between them: with n left a walk takes slots / n. The last
+    /// slots would take half of all steps.
+    few: u32,
+    /// Once there are few, all that are left.
+    free: Vec<u32>,
+}
+
+impl Board {
+    fn new(slots: usize) -> Self {
+        let (taken, few) = (vec![0; slots.div_ceil(64)], slots.isqrt() as u32 / 2);
+        Self { slots: slots as u32, taken, left: slots as u32, few, free: Vec::new() }
+    }
+
+    /// Gives a player the next free slot of its permutation.
+    #[inline(always)]
+    fn deal(&mut self, player: &mut Player) -> u32 {
+        let slot = if self.left <= self.few {
+            if self.free.is_empty() {
+                self.free = (0..self.slots).filter(|slot| !self.is_taken(*slot)).collect();
+            }
+            player.jump(self.slots, &mut self.free).expect("quotas add up to the slots")
+        } else {
+            let slot = player.walk(self.slots, &self.taken);
+            self.taken[(slot >> 6) as usize] |= 1 << (slot & 63);
+            slot
+        };
+        self.left -= 1;
+        slot
+    }
+
+    fn is_taken(&self, slot: u32) -> bool {
+        self.taken[(slot >> 6) as usize] & 1 << (slot & 63) != 0
     }
 }
 
 /// Deals all slots, one per player and round, until every quota is full.
 fn play(slots: usize, mut players: Vec<Player>) -> Vec<u32> {
     let mut owners = vec![0u32; slots];
-    // The taken slots as bits: 8 KB for the default size, which stay in the nearest cache.
-    let mut taken = vec![0u64; slots.div_ceil(64)];
+    let mut board = Board::new(slots);
     players.retain(|player| player.left > 0);
     while !players.is_empty() {
         let mut finished = false;
         for player in &mut players {
-            owners[player.take(slots as u32, &mut taken)] = player.id;
+            owners[board.deal(player) as usize] = player.id;
             player.left -= 1;
             finished |= player.left == 0;
         }

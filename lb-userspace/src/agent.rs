@@ -7,6 +7,7 @@ mod views;
 mod commands;
 mod drain;
 mod preview;
+mod relay;
 mod core;
 
 use std::{path::PathBuf, time::Duration};
@@ -18,6 +19,7 @@ use tokio::{
 
 pub use handle::Handle;
 pub use plane::Plane;
+pub use relay::{Heard, relay};
 pub use state::State;
 
 use crate::{
@@ -77,7 +79,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let mut checking =
         tokio::spawn(health::run(targets_seen.clone(), state.liveness.clone(), events, reports));
     let (relayed, health_events) = mpsc::unbounded_channel();
-    let mut relaying = tokio::spawn(core::relay(events_seen, targets_seen, liveness, relayed));
+    let mut relaying = tokio::spawn(relay(events_seen, targets_seen, liveness, relayed));
 
     // Decide: one task owns the state.
     let (handle, calls) = handle::channel();

@@ -114,6 +114,11 @@ impl Agent {
         &self.instance
     }
 
+    /// Id of its process.
+    pub fn pid(&self) -> Result<u32> {
+        Ok(self.child.as_ref().context("no agent runs")?.id())
+    }
+
     /// [`Instance::lb`].
     pub fn lb(&self, arguments: &[impl AsRef<OsStr>]) -> Result<String> {
         self.instance.lb(arguments)

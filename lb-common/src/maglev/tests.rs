@@ -152,3 +152,27 @@ proptest! {
         prop_assert_eq!(build(seed, SIZE_DEFAULT, &rest).unwrap(), before);
     }
 }
+
+#[test]
+fn a_jump_ends_where_a_walk_does() {
+    for slots in SIZES {
+        for key in 1..50u64 {
+            let key = hash::mix(key);
+            let mut free: Vec<u32> =
+                (1..20u64).map(|n| hash::slot_index(hash::mix(key ^ n), slots) as u32).collect();
+            free.sort_unstable();
+            free.dedup();
+            let mut taken = vec![u64::MAX; slots.div_ceil(64)];
+            free.iter().for_each(|slot| taken[(slot >> 6) as usize] &= !(1 << (slot & 63)));
+            let mut walker = Player::new(key, slots, 1, 1);
+            let mut jumper = walker;
+            while !free.is_empty() {
+                let slot = walker.walk(slots as u32, &taken);
+                taken[(slot >> 6) as usize] |= 1 << (slot & 63);
+                assert_eq!(jumper.jump(slots as u32, &mut free), Some(slot));
+                assert_eq!(jumper.at, walker.at);
+            }
+            assert_eq!(jumper.jump(slots as u32, &mut free), None);
+        }
+    }
+}

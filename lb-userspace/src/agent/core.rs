@@ -14,15 +14,15 @@ use super::{
     State,
     handle::Call,
     plane::{self, Done, PlaneHandle, Seen},
+    relay::Heard,
 };
 use crate::{
     api::view::Outcome,
     config,
     desired::{model::Desired, store::Store},
     error::Error,
-    health::{self, Reports, Targets},
+    health::{Reports, Targets},
     net::{Links, NextHop, NextHops},
-    publish::{Liveness as LivenessMap, Moment},
     table::merge::{self, Inputs},
 };
 
@@ -36,7 +36,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Inbox {
     /// From the API.
     pub calls: mpsc::Receiver<Call>,
-    /// From the checks, by way of [`relay`].
+    /// From the checks, by way of [`super::relay`].
     pub health: mpsc::UnboundedReceiver<Heard>,
     /// Next hops.
     pub hops: watch::Receiver<NextHops>,
@@ -58,14 +58,6 @@ pub(super) struct Outbox {
     pub addresses: watch::Sender<std::collections::BTreeSet<std::net::IpAddr>>,
     /// Targets to check.
     pub targets: watch::Sender<Targets>,
-}
-
-/// A change of health that is in the packet path already.
-#[derive(Debug)]
-pub(super) struct Heard {
-    event: health::Event,
-    /// When it was put there; none if that failed, so that the next snapshot does it.
-    decided: Option<Moment>,
 }
 
 /// A command that is stored and waits to be published.
@@ -100,29 +92,6 @@ pub(super) struct Core {
     waiters: Vec<Waiter>,
     /// Backends whose drain is over and was logged.
     pub(super) told: BTreeSet<u32>,
-}
-
-/// Puts each change of health in the packet path at once, and hands it on to the core. Never waits for the core.
-pub(super) async fn relay(
-    mut events: mpsc::Receiver<health::Event>,
-    targets: watch::Receiver<Targets>,
-    liveness: LivenessMap,
-    core: mpsc::UnboundedSender<Heard>,
-) {
-    while let Some(event) = events.recv().await {
-        // The index may have been given to another target while the event was on its way.
-        let current = targets.borrow().get(&event.id) == Some(&event.target);
-        if !current {
-            continue;
-        }
-        let decided = liveness
-            .set(event.id, event.up)
-            .inspect_err(|error| log::error!("liveness of {}: {error}", event.target.address))
-            .ok();
-        if core.send(Heard { event, decided }).is_err() {
-            return;
-        }
-    }
 }
 
 impl Core {

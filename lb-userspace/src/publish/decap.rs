@@ -17,10 +17,11 @@ use lb_common::{
 
 use super::{
     Attached, attach,
-    kernel::{open_map, walk, write},
+    kernel::{open_map, write},
     object::Object,
     pins::{self, Pins},
     sys,
+    walk::walk,
 };
 use crate::{desired::model::AttachMode, error::Error, observe};
 

@@ -27,6 +27,7 @@ use super::{
     pins::{self, Pins},
     sys,
     tracking::Tracking,
+    walk::walk,
 };
 use crate::{desired::model::AttachMode, error::Error, table::transition::Slots};
 
@@ -121,6 +122,11 @@ impl Kernel {
         }
         kernel.renew_links()?;
         Ok(kernel)
+    }
+
+    /// The loaded program, for who runs it without an interface (BPF_PROG_TEST_RUN).
+    pub fn program(&self) -> BorrowedFd<'_> {
+        self.program.as_fd()
     }
 
     /// Marks a new set of pins as complete: this is the last thing that makes it one.
@@ -232,27 +238,6 @@ pub(crate) fn open_map(pins: &Pins, name: &str) -> Result<OwnedFd, Error> {
 pub(crate) fn write<K: Pod, V: Pod>(map: &impl AsFd, name: &str, key: &K, value: &[V]) -> Result<(), Error> {
     sys::map_update(map.as_fd(), key, value)
         .map_err(|error| pins::failed(&format!("write the map {name}"), &error))
-}
-
-/// Elements of a batch. A bucket of a hash map has to fit in one.
-const BATCH: usize = 4096;
-
-/// Calls `visit` with every element of a map.
-pub(crate) fn walk<K: Pod + Default, V: Pod + Default>(
-    map: BorrowedFd<'_>,
-    name: &str,
-    mut visit: impl FnMut(&K, &V),
-) -> Result<(), Error> {
-    let (mut keys, mut values) = (vec![K::default(); BATCH], vec![V::default(); BATCH]);
-    let mut cursor = sys::Cursor::default();
-    loop {
-        let (count, end) = sys::map_lookup_batch(map, &mut cursor, &mut keys, &mut values)
-            .map_err(|error| pins::failed(&format!("read the map {name}"), &error))?;
-        keys.iter().zip(&values).take(count).for_each(|(key, value)| visit(key, value));
-        if end {
-            return Ok(());
-        }
-    }
 }
 
 impl DataPlane for Kernel {

@@ -17,6 +17,7 @@ pub mod decap;
 mod object;
 pub mod pins;
 mod sys;
+mod walk;
 mod tracking;
 
 use std::{

@@ -30,24 +30,50 @@ pub(crate) type Entries = [BTreeMap<Vip, Service>; 2];
 /// What becomes of backends with a snapshot.
 pub(crate) struct Fate<'a> {
     pub snapshot: &'a Snapshot,
-    /// Targets that are up then.
-    pub up: BTreeSet<u32>,
-    /// Those of them that the packet path still holds as down.
+    /// Targets that are down in the packet path and up then.
     pub rising: BTreeSet<u32>,
     /// Backends that change from a target that is down to one that is up, as at the end of their maintenance.
     pub returning: BTreeSet<u32>,
+    /// `ALIVE` and `RETURNED`, by backend id: asked for every slot of a table, where searching would cost more than
+    /// building the table.
+    bits: Vec<u8>,
 }
 
-impl Fate<'_> {
+/// The backend exists and is up.
+const ALIVE: u8 = 1 << 0;
+/// The backend comes up again.
+const RETURNED: u8 = 1 << 1;
+
+impl<'a> Fate<'a> {
+    /// With the targets that are `up` then. The snapshot has passed [`check`], so that ids are small.
+    pub(crate) fn new(
+        snapshot: &'a Snapshot,
+        up: &BTreeSet<u32>,
+        rising: BTreeSet<u32>,
+        returning: BTreeSet<u32>,
+    ) -> Self {
+        let last = snapshot.backends.keys().last();
+        let mut bits = vec![0; last.map_or(0, |last| *last as usize + 1)];
+        for (id, backend) in &snapshot.backends {
+            let alive = if up.contains(&backend.target) { ALIVE } else { 0 };
+            let is_returned = rising.contains(&backend.target) || returning.contains(id);
+            bits[*id as usize] = alive | if is_returned { RETURNED } else { 0 };
+        }
+        Self { snapshot, rising, returning, bits }
+    }
+
+    fn bits(&self, id: u32) -> u8 {
+        self.bits.get(id as usize).copied().unwrap_or(0)
+    }
+
     /// Whether a backend exists and is up.
     pub(crate) fn is_alive(&self, id: u32) -> bool {
-        self.snapshot.backends.get(&id).is_some_and(|backend| self.up.contains(&backend.target))
+        self.bits(id) & ALIVE != 0
     }
 
     /// Whether a backend comes up again.
     pub(crate) fn is_returned(&self, id: u32) -> bool {
-        self.returning.contains(&id)
-            || self.snapshot.backends.get(&id).is_some_and(|backend| self.rising.contains(&backend.target))
+        self.bits(id) & RETURNED != 0
     }
 }
 

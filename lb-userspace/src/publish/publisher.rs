@@ -91,6 +91,11 @@ impl<P: DataPlane> Publisher<P> {
         })
     }
 
+    /// What it publishes to.
+    pub const fn plane(&self) -> &P {
+        &self.plane
+    }
+
     /// Makes the packet path hold a snapshot. Only what differs is written; where it fails, what was written stays and
     /// the next call goes on from there.
     ///
@@ -160,7 +165,7 @@ impl<P: DataPlane> Publisher<P> {
         };
         let returning = snapshot.backends.iter().filter(|(id, backend)| is_returning(id, backend.target));
         let returning = returning.map(|(id, _)| *id).collect();
-        Fate { snapshot, up, rising, returning }
+        Fate::new(snapshot, &up, rising, returning)
     }
 
     /// A handle that marks targets down at once, and up with the next snapshot that says so.

@@ -12,9 +12,10 @@ use lb_common::{
 };
 
 use super::{
-    kernel::{open_map, walk, write},
+    kernel::{open_map, write},
     pins::{self, Pins},
     sys,
+    walk::walk,
 };
 use crate::error::Error;
 

@@ -103,28 +103,17 @@ impl Slots {
 
     /// How many slots each backend owns.
     pub fn owned(&self) -> BTreeMap<u32, u32> {
-        // Counted by index first: a map entry per slot would cost more than building the table.
-        let mut counts: Vec<u32> = Vec::new();
-        for owner in self.curs().map(|cur| cur.backend() as usize).filter(|owner| *owner != 0) {
-            if owner >= counts.len() {
-                counts.resize(owner + 1, 0);
-            }
-            counts[owner] += 1;
-        }
-        (0..).zip(counts).filter(|(_, count)| *count > 0).collect()
+        let owned = count(self.curs().map(Slot::backend));
+        owned.filter(|(backend, _)| *backend != 0).collect()
     }
 
     /// All backends that packets may go to by the table: owners, and former owners of moving slots.
     pub fn named(&self) -> BTreeSet<u32> {
-        let mut named: BTreeSet<u32> = self.owned().into_keys().collect();
-        let mut last = 0;
-        for (index, cur) in self.curs().enumerate() {
-            if cur.is_moving() && self.prev(index) != last {
-                last = self.prev(index);
-                named.insert(last);
-            }
-        }
-        named
+        let moving = self.curs().enumerate().filter(|(_, cur)| cur.is_moving());
+        // A map that someone else wrote to may hold anything.
+        let former = moving.map(|(index, _)| self.prev(index)).filter(|former| *former <= Slot::ID_MASK);
+        let former = count(former);
+        former.map(|(backend, _)| backend).chain(self.owned().into_keys()).collect()
     }
 
     /// Whether these are the owners, in whatever states.
@@ -145,6 +134,18 @@ impl Slots {
         }
         counts
     }
+}
+
+/// How often each number is there. Counted by index first: a map entry per slot would cost more than building a table.
+fn count(backends: impl Iterator<Item = u32>) -> impl Iterator<Item = (u32, u32)> {
+    let mut counts: Vec<u32> = Vec::new();
+    for backend in backends.map(|backend| backend as usize) {
+        if backend >= counts.len() {
+            counts.resize(backend + 1, 0);
+        }
+        counts[backend] += 1;
+    }
+    (0..).zip(counts).filter(|(_, count)| *count > 0)
 }
 
 /// What became of the backends that a table names.

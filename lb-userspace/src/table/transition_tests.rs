@@ -235,3 +235,17 @@ proptest! {
         model.send(1, false)?;
     }
 }
+
+#[test]
+fn owners_and_former_owners_of_moving_slots_are_named() {
+    let moving = |owner: u32| owner | Slot::MOVING;
+    let words =
+        vec![4, moving(5), moving(5), moving(7), 9 | Slot::SETTLED, /* former */ 4, 6, 2, u32::MAX, 8];
+    let slots = Slots::from_words(words).unwrap();
+    assert_eq!(
+        slots.named(),
+        [2, 4, 5, 6, 7, 9].into(),
+        "8 gave its slot up, and the last number is no backend's"
+    );
+    assert_eq!(slots.owned(), [(4, 1), (5, 2), (7, 1), (9, 1)].into());
+}

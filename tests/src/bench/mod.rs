@@ -4,4 +4,5 @@
 pub mod datapath;
 pub mod machine;
 pub mod samples;
+pub mod tables;
 pub mod veth;

@@ -2,13 +2,19 @@
 
 mod churn;
 mod datapath;
+mod tables;
 mod veth;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum};
+use peak_alloc::PeakAlloc;
 use serde::Serialize;
+
+/// Counts what is allocated: how much memory a table takes to build is one of the figures.
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 /// Measures lb on this machine. Needs root; touches only network namespaces of its own.
 #[derive(Parser)]
@@ -29,6 +35,8 @@ enum Bench {
     Datapath,
     /// Connections that break although their backend is alive, while backends come and go; a few minutes
     Churn,
+    /// Tables: building, publishing, slots moved, failover; memory of maps and agent
+    Tables,
     /// lb beside other balancers, from end to end on veth: packets per second, latency, HTTP; 10 minutes
     Veth,
     /// All of them, one after another
@@ -56,6 +64,7 @@ struct Figures {
     #[serde(skip_serializing_if = "Option::is_none")]
     churn: Option<lb_tests::churn::Report>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tables: Option<lb_tests::bench::tables::Report>,
     veth: Option<lb_tests::bench::veth::Report>,
 }
 
@@ -65,6 +74,7 @@ impl Figures {
         match bench {
             Bench::Datapath => serde_json::to_string_pretty(&self.datapath),
             Bench::Churn => serde_json::to_string_pretty(&self.churn),
+            Bench::Tables => serde_json::to_string_pretty(&self.tables),
             Bench::Veth => serde_json::to_string_pretty(&self.veth),
             Bench::All => serde_json::to_string_pretty(self),
         }
@@ -96,6 +106,10 @@ fn run(Arguments { bench, options, datapath: of_datapath }: &Arguments) -> Resul
     if wants(Bench::Churn) {
         let report = figures.churn.insert(churn::run(options.quick)?);
         missed.extend(churn::missed(report));
+    }
+    if wants(Bench::Tables) {
+        let report = figures.tables.insert(tables::run(options.quick)?);
+        missed.extend(tables::missed(report));
     }
     if wants(Bench::Veth) {
         let report = figures.veth.insert(veth::run(options.quick, &options.veth)?);
