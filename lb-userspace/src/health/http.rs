@@ -16,7 +16,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
-use super::{report::Outcome, tcp};
+use super::{report::Outcome, reset_on_close::ResetOnClose, tcp};
 
 /// Most bytes of a response head that are read.
 const MAX_HEAD: usize = 16 * 1024;
@@ -43,11 +43,12 @@ pub(super) async fn check(address: SocketAddr, question: &Question<'_>) -> Outco
         Ok(stream) => stream,
         Err(outcome) => return outcome,
     };
-    let (mut sender, connection) =
-        match http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await {
-            Ok(parts) => parts,
-            Err(error) => return Outcome::Failure(describe(&error)),
-        };
+    let stream = TokioIo::new(ResetOnClose(stream));
+    let (mut sender, connection) = match http1::Builder::new().max_buf_size(MAX_HEAD).handshake(stream).await
+    {
+        Ok(parts) => parts,
+        Err(error) => return Outcome::Failure(describe(&error)),
+    };
     // It may end with the head already, and is not to be asked again then.
     let mut connection = Box::pin(connection.fuse());
     let response = match drive(&mut connection, sender.send_request(request)).await {

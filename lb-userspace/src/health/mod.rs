@@ -6,6 +6,7 @@ mod report;
 pub mod schedule;
 mod state;
 mod tcp;
+mod reset_on_close;
 mod http;
 mod limit;
 mod run;
