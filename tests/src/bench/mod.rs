@@ -1,5 +1,4 @@
-//! Benches: what is measured, as values. The program `lb-bench` runs them and prints; `lb bench` and `cargo xtask bench`
-//! start it.
+//! Benches: what is measured, as values. The program `lb-bench` runs them and prints; `cargo xtask bench` starts it.
 
 pub mod datapath;
 pub mod machine;

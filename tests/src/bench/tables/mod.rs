@@ -1,4 +1,4 @@
-//! `lb bench tables`: what the work beside the packets costs, and how soon packets see it.
+//! `lb-bench tables`: what the work beside the packets costs, and how soon packets see it.
 
 pub mod build;
 pub mod moved;

@@ -1,4 +1,4 @@
-//! `lb bench veth`: balancers from end to end on network namespaces, side by side.
+//! `lb-bench veth`: balancers from end to end on network namespaces, side by side.
 //!
 //! All rows stand at the same time, each on a copy of the topology of its own, and take turns sample by sample.
 

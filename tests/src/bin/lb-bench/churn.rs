@@ -1,4 +1,4 @@
-//! The table of `lb bench churn`.
+//! The table of `lb-bench churn`.
 
 use anyhow::Result;
 use lb_tests::{

@@ -1,4 +1,4 @@
-//! The table of `lb bench datapath`.
+//! The table of `lb-bench datapath`.
 
 use std::path::PathBuf;
 

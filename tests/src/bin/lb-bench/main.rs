@@ -1,4 +1,4 @@
-//! Runs the benches and prints their figures; `cargo xtask bench` builds and starts it, `lb bench` starts it.
+//! Runs the benches and prints their figures; `cargo xtask bench` builds and starts it.
 
 mod churn;
 mod datapath;
@@ -18,7 +18,7 @@ static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 /// Measures lb on this machine. Needs root; touches only network namespaces of its own.
 #[derive(Parser)]
-#[command(name = "lb bench", version)]
+#[command(name = "lb-bench", version)]
 struct Arguments {
     /// What to measure
     #[arg(value_enum, default_value_t = Bench::All)]
@@ -95,7 +95,7 @@ fn main() -> ExitCode {
 fn run(Arguments { bench, options, datapath: of_datapath }: &Arguments) -> Result<()> {
     ensure!(
         *bench == Bench::Datapath || !of_datapath.any(),
-        "--filter and --against are for one bench: lb bench datapath"
+        "--filter and --against are for one bench: lb-bench datapath"
     );
     let wants = |one| *bench == one || *bench == Bench::All;
     let (mut figures, mut missed) = (Figures::default(), Vec::new());

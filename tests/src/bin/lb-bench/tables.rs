@@ -1,4 +1,4 @@
-//! The tables of `lb bench tables`.
+//! The tables of `lb-bench tables`.
 
 use anyhow::Result;
 use lb_common::slot::SIZE_DEFAULT;

@@ -1,4 +1,4 @@
-//! The table of `lb bench veth`.
+//! The table of `lb-bench veth`.
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
