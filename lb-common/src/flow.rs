@@ -2,7 +2,7 @@
 
 use crate::{
     addr::{FAMILY_V4, RawAddr, v4},
-    hash,
+    hash::{self, Keys},
 };
 
 /// Identifies a flow of either family. Ports are in network byte order.
@@ -62,8 +62,7 @@ const _: () = assert!(size_of::<FlowEntry>() == 16);
 
 impl FlowKey {
     /// Hash of the flow, the same that the packet path chooses its slot with.
-    pub fn hash(&self, seed: u64) -> u64 {
-        let keys = &hash::Keys::of(seed);
+    pub fn hash(&self, keys: &Keys) -> u64 {
         let ([s0, s1], [d0, d1]) = (self.source_port, self.destination_port);
         let ports = u32::from_le_bytes([s0, s1, d0, d1]);
         if self.family == FAMILY_V4 {
@@ -76,8 +75,7 @@ impl FlowKey {
 
     /// Hash of the first bits of the client's address, the same that the packet path chooses the slot of a source-hash
     /// service with.
-    pub fn source_hash(&self, seed: u64, prefix: u32) -> u64 {
-        let keys = &hash::Keys::of(seed);
+    pub fn source_hash(&self, keys: &Keys, prefix: u32) -> u64 {
         if self.family == FAMILY_V4 {
             return hash::source_v4(keys, u32::from_le_bytes(v4(&self.source)), prefix);
         }

@@ -153,5 +153,5 @@ fn least_connections(class: u32, service: u32) -> u32 {
 fn draw(class: u32, service: u32) -> Option<Chosen> {
     // SAFETY: the helper takes no arguments.
     let random = unsafe { bpf_get_prandom_u32() };
-    backend::get(Slot(slot::slot_other(class, service, u64::from(random) << 32)).backend()).ok()?
+    backend::ready(Slot(slot::slot_other(class, service, u64::from(random) << 32)).backend())
 }

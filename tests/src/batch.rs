@@ -2,49 +2,21 @@
 
 use std::{
     io,
-    mem::{size_of, zeroed},
-    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
 use aya::Pod;
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_map_type::BPF_MAP_TYPE_ARRAY};
+use aya_obj::generated::{bpf_cmd, bpf_map_type::BPF_MAP_TYPE_ARRAY};
+
+use crate::lab::sys::{self, bpf, empty};
 
 /// Elements of one call. More than any bucket of a hash map holds, which the kernel asks for.
 const AT_ONCE: usize = 1 << 16;
 
-fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<RawFd> {
-    // SAFETY: the kernel reads and writes `attr` within the size that it is told; what it points to is alive during
-    // the call, because each caller below borrows it.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<bpf_attr>() as libc::c_uint)
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as RawFd) }
-}
-
-/// No request. Every field that a command does not know must be zero.
-fn empty() -> bpf_attr {
-    // SAFETY: a union of plain integers, for which zero is a value.
-    unsafe { zeroed() }
-}
-
 /// Makes an array of one value, to be put in a map of maps.
 pub fn inner_array(value: &[u32]) -> io::Result<OwnedFd> {
-    let mut attr = empty();
-    // SAFETY: all fields of the union are plain integers.
-    let create = unsafe { &mut attr.__bindgen_anon_1 };
-    create.map_type = BPF_MAP_TYPE_ARRAY as u32;
-    create.key_size = size_of::<u32>() as u32;
-    create.value_size = size_of_val(value) as u32;
-    create.max_entries = 1;
-    let fd = bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr)?;
-    // SAFETY: the kernel just made this descriptor for us, no one else has it.
-    let map = unsafe { OwnedFd::from_raw_fd(fd) };
-    let mut attr = empty();
-    let key = 0u32;
-    attr.__bindgen_anon_2.map_fd = map.as_raw_fd() as u32;
-    attr.__bindgen_anon_2.key = std::ptr::from_ref(&key) as u64;
-    attr.__bindgen_anon_2.__bindgen_anon_1.value = value.as_ptr() as u64;
-    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr)?;
+    let map = sys::create_map(BPF_MAP_TYPE_ARRAY as u32, size_of::<u32>(), size_of_val(value), 1)?;
+    sys::update(map.as_fd(), &0u32, value)?;
     Ok(map)
 }
 

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use lb_common::flow::{FLOW_FIN, FLOW_RST, FlowEntry, FlowKey};
+use lb_common::{
+    flow::{FLOW_FIN, FLOW_RST, FlowEntry, FlowKey},
+    hash::Keys,
+};
 
 use super::{Timing, plan::seconds, published::Source};
 use crate::table::transition::Slots;
@@ -78,7 +81,8 @@ pub(crate) struct Judge<'a> {
     /// Seconds of the kernel's boot clock.
     pub now_s: u32,
     pub timing: &'a Timing,
-    pub seed: u64,
+    /// Multipliers of the flow hash.
+    pub keys: Keys,
     /// Backends that exist, and those of them that are down.
     pub backends: BTreeSet<u32>,
     pub down: BTreeSet<u32>,
@@ -101,7 +105,7 @@ impl Judge<'_> {
                 if self.is_idle(key, entry, idle_s, *quiet_s) {
                     return None;
                 }
-                self.judge_by_slot(slots, source.slot_of(key, self.seed, slots.size()), entry)
+                self.judge_by_slot(slots, source.slot_of(key, &self.keys, slots.size()), entry)
             }
             Need::None => self.is_fresh(entry).then_some(Exception::None),
         }
@@ -171,7 +175,7 @@ mod tests {
         let timing = &Timing::default();
         let (backends, down) = (BTreeSet::from([1, 2, DOWN]), BTreeSet::from([DOWN]));
         let services = HashMap::from([(SERVICE, need)]);
-        let judge = Judge { now_s, timing, seed: 7, backends, down, services };
+        let judge = Judge { now_s, timing, keys: Keys::of(7), backends, down, services };
         let mut found = Found::default();
         found.count(&entry, judge.judge(&key, &entry)?);
         Some((0..1021).any(|slot| found.is_exception(SERVICE, slot)))

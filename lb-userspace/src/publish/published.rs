@@ -7,7 +7,7 @@ use std::{
 
 use lb_common::{
     flow::FlowKey,
-    hash::slot_index,
+    hash::{Keys, slot_index},
     service::{SERVICE_QUIC, SERVICE_SOURCE_HASH, SERVICE_TRACKED, Service},
 };
 
@@ -60,11 +60,11 @@ impl Source {
     }
 
     /// The slot of a flow in a table of this size.
-    pub(crate) fn slot_of(&self, key: &FlowKey, seed: u64, size: usize) -> usize {
+    pub(crate) fn slot_of(&self, key: &FlowKey, keys: &Keys, size: usize) -> usize {
         let service = Service { flags: self.flags, ..Service::default() };
         let hash = match self.flags & SERVICE_SOURCE_HASH {
-            0 => key.hash(seed),
-            _ => key.source_hash(seed, service.source_prefix()),
+            0 => key.hash(keys),
+            _ => key.source_hash(keys, service.source_prefix()),
         };
         slot_index(hash, size)
     }

@@ -6,10 +6,12 @@
 //!
 //! Before a moving slot settles, the older connections must be recorded as well, since a settled slot's connections are
 //! its owner's unless recorded. Where the former owner had the slot at rest and stays in the set that has time: such a
-//! slot *waits*, and only its new connections are recorded, until its turn comes. So of a large change, as when a set grows, no more connections
-//! are tracked at once than those that began since, the older ones of the slots whose turn it is, and what is left of
-//! those before. Where the former owner leaves, as in a drain, all are recorded at once. While an owner is dead, the packet path sends its
-//! connections elsewhere and records where: its slot is settled next, so that these records stay in force.
+//! slot *waits*, and only its new connections are recorded, until its turn comes. So of a large change, as when a set
+//! grows, no more connections are tracked at once than those that began since, the older ones of the slots whose turn it
+//! is, and what is left of those before. Where the former owner leaves, as in a drain, all are recorded at once.
+//!
+//! While an owner is dead, the packet path sends its connections elsewhere and records where: its slot is settled next,
+//! so that these records stay in force.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -189,8 +191,8 @@ pub fn change(
     })
 }
 
-/// The table after a walk of the flow table: a moving slot that is `due` settles, unless it waits. A settled one is at rest, unless the
-/// flow table held an `exception`, a flow of another backend than the owner.
+/// The table after a walk of the flow table: a moving slot that is `due` settles, unless it waits. A settled one is at
+/// rest, unless the flow table held an `exception`, a flow of another backend than the owner.
 ///
 /// It takes both steps, each with a walk before it: while a slot moves, a flow may be recorded behind the walk's back. A
 /// settled slot gets no new exceptions as long as its owner lives. None if nothing changes.
@@ -218,18 +220,16 @@ const TURN_SHARE: u32 = 20;
 /// tracked in full while new connections gather in the rest.
 const TURN_SHARE_OF_WAITING: u32 = 4;
 
-/// How many slots may have their turn at once.
-fn turn_size(counts: StateCounts) -> u32 {
-    (counts.sum() / TURN_SHARE).max(counts.waiting.div_ceil(TURN_SHARE_OF_WAITING))
+/// How many slots may have their turn at once, of `all` slots and of those that wait.
+fn turn_size(all: u32, waiting: u32) -> u32 {
+    (all / TURN_SHARE).max(waiting.div_ceil(TURN_SHARE_OF_WAITING))
 }
 
 /// Quiet periods that follow the current one until no slot waits, if nothing else happens.
-pub fn turns_left(mut counts: StateCounts) -> u32 {
-    let mut turns = 0;
-    while counts.waiting > 0 {
-        let size = turn_size(counts).min(counts.waiting);
-        (counts.waiting, counts.steady) = (counts.waiting - size, counts.steady + size);
-        counts.moving -= size;
+pub fn turns_left(counts: StateCounts) -> u32 {
+    let (mut waiting, mut turns) = (counts.waiting, 0);
+    while waiting > 0 {
+        waiting = waiting.saturating_sub(turn_size(counts.sum(), waiting));
         turns += 1;
     }
     turns
@@ -239,7 +239,7 @@ pub fn turns_left(mut counts: StateCounts) -> u32 {
 pub fn whose_turn(current: &Slots, since_s: impl Fn(usize) -> u32) -> Vec<usize> {
     let counts = current.counts();
     let in_turn = counts.moving - counts.waiting;
-    let room = turn_size(counts).saturating_sub(in_turn) as usize;
+    let room = turn_size(counts.sum(), counts.waiting).saturating_sub(in_turn) as usize;
     let mut waiting: Vec<usize> =
         (0..current.size()).filter(|index| current.cur(*index).is_waiting()).collect();
     // Stable: slots of one moment go in the order of the table.

@@ -9,7 +9,8 @@ use std::{
 use aya::Pod;
 use aya_obj::generated::{bpf_attr, bpf_cmd};
 
-fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
+/// A call that gives a descriptor, or 0.
+pub(crate) fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
     // SAFETY: the kernel reads and writes `attr` within the size that it is told; what it points to is alive during
     // the call, because each caller below borrows it.
     let result = unsafe {
@@ -19,7 +20,7 @@ fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
 }
 
 /// No request: every field that a command does not know must be zero.
-fn empty() -> bpf_attr {
+pub(crate) fn empty() -> bpf_attr {
     // SAFETY: a union of plain integers, for which zero is a value.
     unsafe { zeroed() }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use lb_common::{
     addr::{FAMILY_V4, FAMILY_V6, from_v4},
     flow::FlowKey,
-    hash,
+    hash::{self, Keys},
     service::{SERVICE_LEAST_CONNECTIONS, SERVICE_QUIC, SERVICE_ROUND_ROBIN, Service as Wire},
 };
 use lb_userspace::desired::model::Vip;
@@ -155,8 +155,8 @@ impl Service {
             reserved: [0; 2],
         };
         match self.shape.algorithm {
-            Algorithm::SourceHash { .. } => key.source_hash(SEED, self.prefix().into()),
-            _ => key.hash(SEED),
+            Algorithm::SourceHash { .. } => key.source_hash(&Keys::of(SEED), self.prefix().into()),
+            _ => key.hash(&Keys::of(SEED)),
         }
     }
 

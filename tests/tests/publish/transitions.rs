@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::maps::{HashMap, Map, MapData};
 use lb_common::{
     flow::{FlowEntry, FlowKey},
-    hash::slot_index,
+    hash::{Keys, slot_index},
     maps,
     slot::{SIZE_TINY, Slot},
 };
@@ -42,7 +42,7 @@ fn recorded_flows_are_of_moving_slots_and_their_owners() -> Result<()> {
     })?;
     for (key, entry) in found {
         let slots = read_slots(&options, entry.service)?;
-        let slot = slots[slot_index(key.hash(SEED), SIZE_TINY)];
+        let slot = slots[slot_index(key.hash(&Keys::of(SEED)), SIZE_TINY)];
         ensure!(slot.is_moving(), "{key:?} in slot {slot:?}");
         ensure!(entry.backend == slot.backend(), "{key:?} of {} in slot {slot:?}", entry.backend);
     }

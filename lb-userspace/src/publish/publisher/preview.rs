@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use lb_common::flow::{FLOW_FIN, FLOW_RST, FlowKey};
+use lb_common::{
+    flow::{FLOW_FIN, FLOW_RST, FlowKey},
+    hash::Keys,
+};
 
 use super::Publisher;
 use crate::{
@@ -88,13 +91,14 @@ impl<P: DataPlane> Publisher<P> {
     ) -> Result<(), Error> {
         let alive: BTreeSet<u32> =
             fate.snapshot.backends.keys().copied().filter(|id| fate.is_alive(*id)).collect();
+        let keys = Keys::of(self.seed);
         self.plane.each_flow(&mut |key, entry| {
             let Some(service) = compared.get(&entry.service) else { return };
             if entry.flags & (FLOW_FIN | FLOW_RST) != 0 || !self.backends.contains_key(&entry.backend) {
                 return;
             }
             let lost = service.is_removed || !alive.contains(&entry.backend);
-            if lost || service.moves(self.seed, key) {
+            if lost || service.moves(&keys, key) {
                 let touched = preview.services.entry(entry.service).or_insert_with(|| ServicePreview {
                     slots: self.services.get(&entry.service).map_or(0, |held| held.counts.sum()),
                     after: self.services.get(&entry.service).map_or_else(StateCounts::default, |h| h.counts),
@@ -109,12 +113,12 @@ impl<P: DataPlane> Publisher<P> {
 
 impl Compared {
     /// Whether the slot of a flow gets another owner.
-    fn moves(&self, seed: u64, key: &FlowKey) -> bool {
+    fn moves(&self, keys: &Keys, key: &FlowKey) -> bool {
         let Some((current, next)) = &self.slots else { return false };
         if self.source.is_tracked() {
             return false;
         }
-        let index = self.source.slot_of(key, seed, next.size());
+        let index = self.source.slot_of(key, keys, next.size());
         current.cur(index).backend() != next.cur(index).backend()
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use lb_common::flow::FlowKey;
+use lb_common::{flow::FlowKey, hash::Keys};
 
 use super::Publisher;
 use crate::{
@@ -94,7 +94,7 @@ impl<P: DataPlane> Publisher<P> {
             .filter(|(_, backend)| down.contains(&backend.target))
             .map(|(id, _)| *id)
             .collect();
-        let judge = Judge { now_s, timing: &timing, seed: self.seed, backends, down, services };
+        let judge = Judge { now_s, timing: &timing, keys: Keys::of(self.seed), backends, down, services };
         let (mut found, mut gone) = (Found::default(), Vec::<FlowKey>::new());
         self.plane.each_flow(&mut |key, entry| match judge.judge(key, entry) {
             Some(exception) => found.count(entry, exception),
@@ -159,11 +159,10 @@ impl<P: DataPlane> Publisher<P> {
             };
             let exception = |index| self.upkeep.found.is_exception(id, index);
             let mut next = transition::settle(&slots, due, exception);
-            let turn = transition::whose_turn(next.as_ref().unwrap_or(&slots), |index| {
-                published.waiting_since_s(index)
-            });
+            let settled = next.as_ref().unwrap_or(&slots);
+            let turn = transition::whose_turn(settled, |index| published.waiting_since_s(index));
             if !turn.is_empty() {
-                next = Some(transition::take_turn(next.as_ref().unwrap_or(&slots), &turn));
+                next = Some(transition::take_turn(settled, &turn));
                 self.plane.set_moving_since_s(id, now_s.saturating_add(1))?;
             }
             let Some(next) = next else { continue };

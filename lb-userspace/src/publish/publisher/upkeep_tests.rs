@@ -7,7 +7,7 @@ use std::{
 
 use lb_common::{
     flow::{FLOW_CLOSED, FLOW_FIN, FLOW_OPENED, FlowEntry, FlowKey},
-    hash::slot_index,
+    hash::{Keys, slot_index},
     service::{SERVICE_LEAST_CONNECTIONS, SERVICE_QUIC, SERVICE_ROUND_ROBIN},
     slot::SIZE_TINY,
 };
@@ -30,7 +30,7 @@ fn flow_of(slots: &Slots, backend: u32) -> FlowKey {
             family: lb_common::addr::FAMILY_V4,
             ..FlowKey::default()
         })
-        .find(|key| slots.cur(slot_index(key.hash(SEED), slots.size())).backend() == backend)
+        .find(|key| slots.cur(slot_index(key.hash(&Keys::of(SEED)), slots.size())).backend() == backend)
         .unwrap()
 }
 
@@ -43,7 +43,7 @@ fn where_the_flows_of_a_dead_backend_went_holds_after_the_rebuilt_table() {
     let key = flow_of(&slots(&fake), 2);
     wanted.liveness_known_until = publisher.liveness().set(2, false).unwrap();
     // The packet path finds another backend by probing, the rebuilt table may name a third one.
-    let index = slot_index(key.hash(SEED), SIZE_TINY);
+    let index = slot_index(key.hash(&Keys::of(SEED)), SIZE_TINY);
     wanted.targets.insert(2, false);
     drain(&mut wanted, 2);
     pass(&fake, &mut publisher, 10);

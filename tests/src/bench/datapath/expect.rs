@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Result, ensure};
-use lb_common::{backend::Backend, flow::FlowEntry};
+use lb_common::{backend::Backend, flow::FlowEntry, hash::Keys};
 
 use super::{
     case::{Mode, State},
@@ -36,7 +36,7 @@ impl Fate {
         }
         let id = backend_of(setup, round, entry)?;
         let backend = &setup.world.backends[&id];
-        let hash = setup.flow(round).hash(setup.world.seed);
+        let hash = setup.flow(round).hash(&Keys::of(setup.world.seed));
         let frame = match (setup.case.mode, addresses(backend)) {
             (Mode::Ipip, (IpAddr::V4(source), IpAddr::V4(address))) => ip.in_v4(source, address, 0).frame(),
             (Mode::Ipip, (IpAddr::V6(source), IpAddr::V6(address))) => {

@@ -6,7 +6,8 @@ use anyhow::Result;
 use lb_common::{
     bench::{HEADER_LEN, Template},
     flow::FlowKey,
-    hash, maps,
+    hash::{self, Keys},
+    maps,
     slot::{SIZES, Slot},
 };
 
@@ -88,8 +89,8 @@ impl Setup {
     pub fn slot(&self, flow: &FlowKey) -> Slot {
         let service = self.case.service(0);
         let hash = match service.source_prefix() {
-            0 => flow.hash(SEED),
-            prefix => flow.source_hash(SEED, prefix),
+            0 => flow.hash(&Keys::of(SEED)),
+            prefix => flow.source_hash(&Keys::of(SEED), prefix),
         };
         let index = hash::slot_index(hash, SIZES[usize::from(service.class)]);
         match self.world.services.first().map(|service| &service.slots) {
