@@ -140,11 +140,14 @@ fn over_the_cap_a_tracked_connection_goes_by_its_hash_unrecorded() {
     events(&balancer, &[(Event::CappedGlobal, 3)]);
 }
 
-/// What becomes of a frame for a service whose owners are all down but for one, with no room for new flows.
-fn failover(flags: u16, protocol: u8, frame: &packet::Frame) -> (Option<u32>, u64) {
+/// What becomes of a frame for a service whose owners are all down but for one, with no room for new flows. The slots of
+/// the dead are `state`.
+fn failover(state: u32, flags: u16, protocol: u8, frame: &packet::Frame) -> (Option<u32>, u64) {
     let mut balancer = balancer(|world| {
         world.new_flows = Some(0);
-        let mut service = service(60, vip4(60).into(), 80, protocol, 0, Slots::shared(&[5, 5, 5, 12]));
+        let dead = (Slot(5 | state), 5);
+        let cycle = vec![dead, dead, dead, (Slot::steady(12), 12)];
+        let mut service = service(60, vip4(60).into(), 80, protocol, 0, Slots::Cycle(cycle));
         service.service.flags = flags;
         world.services.push(service);
     });
@@ -179,8 +182,11 @@ fn over_the_cap_a_new_connection_is_not_given_a_stand_in_for_a_dead_owner() {
             ("of an older QUIC connection", quic, UDP, udp(short), Some(12)),
             ("a datagram, which may be of an older flow", algorithm, UDP, udp(initial), Some(12)),
         ] {
-            let got = failover(flags, protocol, &frame);
-            assert_eq!(got, (to, 1), "{what}, flags {flags:#x}");
+            // At rest, and where the former owner of a moving slot is dead as well.
+            for state in [0, Slot::SETTLED, Slot::MOVING, Slot::MOVING | Slot::WAITING] {
+                let got = failover(state, flags, protocol, &frame);
+                assert_eq!(got, (to, 1), "{what}, flags {flags:#x}, slots {state:#x}");
+            }
         }
     }
 }
