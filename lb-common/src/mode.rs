@@ -4,3 +4,12 @@
 pub const L2: u8 = 1;
 /// IP-in-IP: an outer IPv4 or IPv6 header towards the backend, which decapsulates and replies directly.
 pub const IPIP: u8 = 2;
+
+/// From here on: no service but an address that the packet path has to know.
+pub const MARKER: u8 = 0x80;
+/// An address of services, of protocol ICMP or ICMPv6: echo requests to it are answered.
+pub const ECHO: u8 = MARKER;
+/// An address of the NAT pool, any port: packets to it are replies.
+pub const NAT_RETURN: u8 = MARKER + 1;
+/// A backend of a `dnat` service, its address and port: packets from it are replies.
+pub const DNAT_RETURN: u8 = MARKER + 2;
