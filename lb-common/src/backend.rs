@@ -7,7 +7,7 @@ use crate::addr::RawAddr;
 /// Ids belong to a pair of service and address, so one counter gives both the backend's and the service's traffic.
 /// Liveness belongs to [`Backend::target`], which services with the same address and health check share, so that one
 /// store takes a dead target out of all of them.
-#[repr(C, align(64))]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backend {
     /// MAC address of the next hop.
@@ -28,8 +28,8 @@ pub struct Backend {
     pub family: u8,
     /// How many low bits of [`Backend::source`] are replaced by bits of the flow hash (0 to 32).
     pub source_spread_bits: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// With [`BACKEND_MULTIPATH`]: how many next hops lead there, this entry's included, up to [`MAX_HOPS`].
+    pub hops: u8,
     /// Largest IP packet that the egress interface takes, in bytes.
     pub mtu: u16,
     /// Port on the backend, network byte order, for the modes that translate it. Zero: unchanged.
@@ -44,6 +44,20 @@ pub struct Backend {
 pub const BACKEND_PRESENT: u8 = 1 << 0;
 /// The next hop is known: MAC addresses and egress are valid.
 pub const BACKEND_RESOLVED: u8 = 1 << 1;
+/// The address is one of the balancer's own: packets are handed to its host. [`BACKEND_RESOLVED`] is set as well.
+pub const BACKEND_LOCAL: u8 = 1 << 2;
+/// Several next hops lead there, of which each flow takes one: the others are in the `HOPS` map.
+pub const BACKEND_MULTIPATH: u8 = 1 << 3;
+
+/// Next hops of one backend.
+pub const MAX_HOPS: u8 = 8;
+
+/// Key of the `HOPS` map: a next hop of a backend, from 1. The entry in `BACKENDS` is number 0.
+#[inline(always)]
+pub const fn hop_key(backend: u32, hop: u32) -> u32 {
+    // Ids have 24 bits at most, see `Slot::ID_MASK`.
+    backend | hop << 24
+}
 
 /// Value of the `LIVENESS` map: the target takes traffic.
 pub const TARGET_UP: u32 = 0;

@@ -12,6 +12,8 @@ pub const SLOTS: [&str; 4] = ["SLOTS_TINY", "SLOTS_SMALL", "SLOTS_DEFAULT", "SLO
 pub const FLOWS: &str = "FLOWS";
 /// `Array<Backend, MAX_BACKENDS>`, indexed by backend id.
 pub const BACKENDS: &str = "BACKENDS";
+/// `HashMap<u32, Backend>`, keyed by [`crate::backend::hop_key`]: entries as in `BACKENDS`, with other next hops.
+pub const HOPS: &str = "HOPS";
 /// `Array<u32, MAX_BACKENDS>`, indexed by target: [`crate::backend::TARGET_UP`] or [`crate::backend::TARGET_DOWN`].
 pub const LIVENESS: &str = "LIVENESS";
 /// `DevMap<MAX_TX_PORTS>`: egress interfaces.
@@ -41,6 +43,8 @@ pub const DECAP_VIPS: &str = "DECAP_VIPS";
 
 /// Backends of all services together, ids included that await reuse.
 pub const MAX_BACKENDS: u32 = 65_536;
+/// Next hops of backends beyond the first.
+pub const MAX_MORE_HOPS: u32 = 65_536;
 /// Flows tracked at once.
 pub const MAX_FLOWS: u32 = 1_048_576;
 /// Egress interfaces.

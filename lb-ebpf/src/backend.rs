@@ -1,11 +1,15 @@
 //! Backends and whether they are up.
 
-use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_map};
+use aya_ebpf::{
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    btf_maps::{Array, HashMap},
+    macros::btf_map,
+};
 use lb_common::{
-    backend::{BACKEND_PRESENT, BACKEND_RESOLVED, Backend, TARGET_UP},
+    backend::{BACKEND_MULTIPATH, BACKEND_PRESENT, BACKEND_RESOLVED, Backend, TARGET_UP, hop_key},
     event::Event,
     hash,
-    maps::MAX_BACKENDS,
+    maps::{MAX_BACKENDS, MAX_MORE_HOPS},
     slot::Slot,
     verdict::Reason,
 };
@@ -15,6 +19,10 @@ use crate::{events, slot};
 // Memory that can be mapped begins at a page, so that each entry is one cache line and not parts of two.
 #[btf_map]
 static BACKENDS: Array<Backend, { MAX_BACKENDS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+#[btf_map]
+static HOPS: HashMap<u32, Backend, { MAX_MORE_HOPS as usize }, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
 
 #[btf_map]
 static LIVENESS: Array<u32, { MAX_BACKENDS as usize }> = Array::new();
@@ -29,12 +37,34 @@ pub type Chosen = (u32, &'static Backend);
 /// What a backend's flags hold if packets can be sent to it while it is up.
 const READY: u8 = BACKEND_PRESENT | BACKEND_RESOLVED;
 
-/// The backend of an id if packets can be sent to it: what nearly every packet asks, with nothing else in the way.
+/// The backend of an id if packets can be sent to it and one next hop leads there: what nearly every packet asks, with
+/// nothing else in the way.
+#[inline(always)]
+pub fn plain(id: u32) -> Option<Chosen> {
+    let backend = BACKENDS.get(id)?;
+    let is_plain = backend.flags & (READY | BACKEND_MULTIPATH) == READY;
+    (is_plain && *LIVENESS.get(backend.target)? == TARGET_UP).then_some((id, backend))
+}
+
+/// The backend of an id if packets can be sent to it.
 #[inline(always)]
 pub fn ready(id: u32) -> Option<Chosen> {
     let backend = BACKENDS.get(id)?;
     let is_ready = backend.flags & READY == READY && *LIVENESS.get(backend.target)? == TARGET_UP;
     is_ready.then_some((id, backend))
+}
+
+/// The backend with the next hop that a flow of this hash takes.
+#[inline(always)]
+pub fn by_hop((id, backend): Chosen, hash: u64) -> Chosen {
+    if backend.flags & BACKEND_MULTIPATH == 0 {
+        return (id, backend);
+    }
+    let hop = ((hash & u64::from(u32::MAX)) * u64::from(backend.hops)) >> 32;
+    // SAFETY: entries are read only; one that is being replaced is whole in its new or its former memory.
+    let other = unsafe { HOPS.get(hop_key(id, hop as u32)) };
+    // Number 0 is not in the map, and any other may be missing while the agent writes.
+    (id, other.unwrap_or(backend))
 }
 
 /// The backend of an id; none if it is down.

@@ -26,7 +26,7 @@ pub fn choose<F: Flow>(
     let slot = slot::of(service, slot_hash).ok_or(Reason::TableMissing)?;
     if !service.is_tracked()
         && slot.is_steady()
-        && let Some(chosen) = backend::ready(slot.backend())
+        && let Some(chosen) = backend::plain(slot.backend())
     {
         return Ok(chosen);
     }
@@ -34,7 +34,7 @@ pub fn choose<F: Flow>(
     let service = *service;
     match choose_by_flow(ctx, &Record::of(packet, &service), &service, slot, slot_hash) {
         NOT_RECORDED => Err(Reason::NotRecorded),
-        id => backend::chosen(id),
+        id => Ok(backend::by_hop(backend::chosen(id)?, hash)),
     }
 }
 

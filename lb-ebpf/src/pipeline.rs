@@ -1,6 +1,6 @@
 //! A packet's whole way on one screen.
 
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use lb_common::verdict::Reason;
 use lb_ebpf::packet::{self, Packet, Parsed};
 
@@ -25,7 +25,9 @@ fn balance<F: Served>(ctx: &XdpContext, packet: &Packet<F>) -> Result<u32, Reaso
     forward::check_mtu(&service, packet, backend)?;
     let action = redirect::egress(ctx, backend)?;
     let bytes = packet::frame_len(ctx);
-    forward::forward(ctx, &service, packet, backend, hash)?;
+    if action != xdp_action::XDP_PASS {
+        forward::forward(ctx, &service, packet, backend, hash)?;
+    }
     stats::count_forwarded(id, bytes);
     trace::forwarded(ctx, id, bytes);
     Ok(action)

@@ -110,7 +110,7 @@ impl Cluster {
 pub fn is_active(backend: &BackendView) -> bool {
     backend.slots > 0
         && matches!(backend.health, HealthState::Up | HealthState::Unchecked)
-        && matches!(backend.next_hop, NextHopView::Resolved { .. })
+        && matches!(backend.next_hop, NextHopView::Resolved { .. } | NextHopView::Local)
 }
 
 /// Backends of a service, as `lb backend list` has them.

@@ -1,5 +1,7 @@
 //! Runs the packet path on single packets (BPF_PROG_TEST_RUN) in a described world of services and backends.
 
+mod run;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
@@ -10,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapInfo, PerCpuArray, xdp::DevMap},
-    programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
+    programs::{ProgramFd, Xdp},
 };
 use lb_common::{
     addr::RawAddr,
@@ -28,6 +30,7 @@ use lb_common::{
 };
 use lb_userspace::objects;
 
+use self::run::{counters_of, delta, load_program, run};
 use crate::batch;
 pub use crate::world::{Slots, World, WorldService, backend, raw};
 
@@ -133,6 +136,12 @@ impl Balancer {
         let mut backends: Array<_, Backend> = Array::try_from(self.map(maps::BACKENDS)?)?;
         for (id, backend) in &world.backends {
             backends.set(*id, backend, 0)?;
+        }
+        if !world.hops.is_empty() {
+            let mut hops: HashMap<_, u32, Backend> = HashMap::try_from(self.map(maps::HOPS)?)?;
+            for (key, entry) in &world.hops {
+                hops.insert(key, entry, 0)?;
+            }
         }
         for target in &world.down {
             self.set_liveness(*target, TARGET_DOWN)?;
@@ -335,62 +344,4 @@ impl Decap {
 pub fn words(address: Ipv6Addr) -> [u64; 2] {
     let bytes = u128::from_le_bytes(address.octets());
     [bytes as u64, (bytes >> 64) as u64]
-}
-
-fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<()> {
-    let program: &mut Xdp =
-        ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
-    program.load().map_err(|error| anyhow!("the verifier refuses {name}: {error:?}"))
-}
-
-/// One run of a program: its verdict and the frame afterwards.
-fn run(ebpf: &Ebpf, name: &str, frame: &[u8], metadata: Option<u32>) -> Result<(Action, Vec<u8>)> {
-    let program: &Xdp = ebpf.program(name).with_context(|| format!("no program {name}"))?.try_into()?;
-    let metadata = metadata.unwrap_or(0);
-    let data: Vec<u8> = std::iter::repeat_n(0, metadata as usize).chain(frame.iter().copied()).collect();
-    // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-    let context: Vec<u8> =
-        [metadata, data.len() as u32, 0, 1, 0, 0].iter().flat_map(|field| field.to_ne_bytes()).collect();
-    let mut out = vec![0; frame.len() + 128 + metadata as usize];
-    let result = program.test_run(TestRunOptions {
-        data_in: Some(&data),
-        data_out: Some(&mut out),
-        ctx_in: (metadata != 0).then_some(&context[..]),
-        ..TestRunOptions::default()
-    })?;
-    out.truncate(result.data_size_out as usize);
-    out.drain(..metadata as usize);
-    let action = match result.return_value {
-        1 => Action::Drop,
-        2 => Action::Pass,
-        3 => Action::Transmit,
-        4 => Action::Redirect,
-        _ => Action::Aborted,
-    };
-    Ok((action, out))
-}
-
-fn counters_of(ebpf: &Ebpf, map: &str, length: u32, label: fn(u32) -> Label) -> Result<Counters> {
-    let map = ebpf.map(map).with_context(|| format!("no map {map}"))?;
-    let counters: PerCpuArray<_, Counter> = PerCpuArray::try_from(map)?;
-    let mut sums = Counters::new();
-    for index in 0..length {
-        let sum: Counter = counters.get(&index, 0)?.iter().copied().sum();
-        if sum != Counter::default() {
-            sums.insert(label(index), sum);
-        }
-    }
-    Ok(sums)
-}
-
-fn delta(before: &Counters, after: &Counters) -> Counters {
-    let mut delta = Counters::new();
-    for (label, sum) in after {
-        let was = before.get(label).copied().unwrap_or_default();
-        if *sum != was {
-            delta
-                .insert(*label, Counter { packets: sum.packets - was.packets, bytes: sum.bytes - was.bytes });
-        }
-    }
-    delta
 }

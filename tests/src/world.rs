@@ -66,6 +66,8 @@ pub struct World {
     pub services: Vec<WorldService>,
     /// Backends by id.
     pub backends: BTreeMap<u32, Backend>,
+    /// Further next hops of backends, by [`lb_common::backend::hop_key`].
+    pub hops: BTreeMap<u32, Backend>,
     /// Targets that are down.
     pub down: Vec<u32>,
     /// Interfaces by index of the egress map.

@@ -200,7 +200,8 @@ impl Core {
             self.state.hops = hops;
             self.touch();
         }
-        let resolved = |address| matches!(self.state.hops.get(address), Some(NextHop::Resolved(_)));
+        let resolved =
+            |address| matches!(self.state.hops.get(address), Some(NextHop::Resolved(_) | NextHop::Local));
         if self.first && self.state.addresses().iter().all(resolved) {
             self.first = false;
             self.due = Some(Instant::now());

@@ -55,7 +55,7 @@ impl State {
         let mut hops = self.hops.clone();
         let new = || each_backend(after).filter(|(_, _, backend, _)| !known.contains(&backend.id));
         for (.., target) in new() {
-            hops.entry(target.address).or_insert_with(|| NextHop::Resolved(anywhere()));
+            hops.entry(target.address).or_insert_with(|| NextHop::Resolved(vec![anywhere()]));
         }
         assignments.update(after, &hops);
         merge::inherit(&self.desired, after, &self.assignments, &assignments, &mut liveness);

@@ -46,7 +46,7 @@ fn desired() -> Desired {
 }
 
 fn egress() -> NextHop {
-    NextHop::Resolved(Egress {
+    NextHop::Resolved(vec![Egress {
         ifindex: 7,
         ifname: "eth7".to_owned(),
         source_mac: [2, 0, 0, 0, 0, 1],
@@ -54,7 +54,7 @@ fn egress() -> NextHop {
         gateway: None,
         source: "10.0.0.1".parse().unwrap(),
         mtu: 1500,
-    })
+    }])
 }
 
 fn snapshot(state: &State) -> crate::table::snapshot::Snapshot {

@@ -9,12 +9,12 @@ use crate::{
     api::view::{
         AgentView, BackendList, BackendStats, BackendView, EventStats, HealthList, HealthState, HealthView,
         InterfaceView, NextHopView, ReasonStats, SCHEMA_VERSION, ServiceDetail, ServiceList, ServiceStats,
-        ServiceView, Stats, Status,
+        ServiceView, Stats, Status, WayView,
     },
     desired::model::{Backend, Check, CheckKind, Service},
     error::Error,
     health::schedule,
-    net::NextHop,
+    net::{Egress, NextHop},
     observe::Counters,
     table::{assignments::target_of, merge},
 };
@@ -170,12 +170,8 @@ impl State {
         let slots = self.seen.owners.get(&backend.id).copied().unwrap_or(0);
         let Counter { packets, bytes } = self.forwarded(backend.id);
         let next_hop = match self.hops.get(&address) {
-            Some(NextHop::Resolved(egress)) => NextHopView::Resolved {
-                interface: egress.ifname.clone(),
-                mac: mac(egress.next_hop_mac),
-                gateway: egress.gateway,
-                mtu_bytes: egress.mtu,
-            },
+            Some(NextHop::Resolved(ways)) => next_hop(ways),
+            Some(NextHop::Local) => NextHopView::Local,
             Some(NextHop::Unresolved(reason)) => NextHopView::Unresolved { reason: reason.clone() },
             None => NextHopView::Unresolved { reason: "not looked up yet".to_owned() },
         };
@@ -288,6 +284,26 @@ impl State {
 fn down_within_ms(check: &Check) -> Option<u64> {
     let within = (check.kind != CheckKind::None).then(|| schedule::down_within(check))?;
     Some(u64::try_from(within.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The view of one or more ways; the first is shown in full.
+fn next_hop(ways: &[Egress]) -> NextHopView {
+    let Some((first, others)) = ways.split_first() else {
+        return NextHopView::Unresolved { reason: "no way to it".to_owned() };
+    };
+    let way = |way: &Egress| WayView {
+        interface: way.ifname.clone(),
+        mac: mac(way.next_hop_mac),
+        gateway: way.gateway,
+    };
+    let WayView { interface, mac, gateway } = way(first);
+    NextHopView::Resolved {
+        interface,
+        mac,
+        gateway,
+        mtu_bytes: first.mtu,
+        others: others.iter().map(way).collect(),
+    }
 }
 
 fn mac([a, b, c, d, e, f]: [u8; 6]) -> String {

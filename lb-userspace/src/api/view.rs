@@ -237,12 +237,28 @@ pub enum NextHopView {
         gateway: Option<IpAddr>,
         /// Largest IP packet.
         mtu_bytes: u16,
+        /// Further ways that are as good, of which each flow takes one.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        others: Vec<WayView>,
     },
+    /// It is this host; packets are handed to it.
+    Local,
     /// Not known; packets for the backend are dropped.
     Unresolved {
         /// Why, and what would help.
         reason: String,
     },
+}
+
+/// One of several ways to a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WayView {
+    /// Egress interface.
+    pub interface: String,
+    /// MAC address that packets go to.
+    pub mac: String,
+    /// Gateway; none if the backend is on link.
+    pub gateway: Option<IpAddr>,
 }
 
 /// Answer of `lb health list`.

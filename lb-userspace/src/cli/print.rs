@@ -337,10 +337,12 @@ fn check(check: &Check) -> String {
 
 fn next_hop(backend: &BackendView) -> String {
     match &backend.next_hop {
-        NextHopView::Resolved { interface, mac, gateway: Some(gateway), .. } => {
-            format!("{mac} on {interface} via {gateway}")
+        NextHopView::Resolved { interface, mac, gateway, others, .. } => {
+            let via = gateway.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
+            let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+            format!("{mac} on {interface}{via}{more}")
         }
-        NextHopView::Resolved { interface, mac, gateway: None, .. } => format!("{mac} on {interface}"),
+        NextHopView::Local => "this host".to_owned(),
         NextHopView::Unresolved { reason } => {
             let reason = reason.strip_prefix(&format!("{}: ", backend.address)).unwrap_or(reason);
             format!("unresolved: {reason}")

@@ -7,32 +7,39 @@ use super::{
     facts::{Link, Neighbour, Path, Route},
 };
 
-/// The next hop to `address`, given what is known of its route, the route's link and the neighbour on it.
-pub(super) fn next_hop(
+/// The next hop to `address`, given its route and what `known` says of the link and the neighbour of a path. Of several
+/// paths, those that can't be used now are left out.
+pub(super) fn next_hop<'a>(
     address: IpAddr,
     route: &Route,
-    link: Option<&Link>,
-    neighbour: Option<Neighbour>,
+    known: impl Fn(&Path) -> (Option<&'a Link>, Option<Neighbour>),
 ) -> NextHop {
-    let path = match route {
-        Route::Path(path) => path,
-        Route::Local => return NextHop::Unresolved(local(address)),
+    let paths = match route {
+        Route::Paths(paths) => paths,
+        Route::Local => return NextHop::Local,
         Route::None(why) => return NextHop::Unresolved(format!("{address}: {why}")),
     };
-    match egress(address, path, link, neighbour) {
-        Ok(egress) => NextHop::Resolved(egress),
-        Err(why) => NextHop::Unresolved(why),
+    let (mut ways, mut obstacle) = (Vec::new(), None);
+    for path in paths {
+        let (link, neighbour) = known(path);
+        if link.is_some_and(|link| link.loopback) {
+            return NextHop::Local;
+        }
+        match egress(address, path, link, neighbour) {
+            Ok(way) => ways.push(way),
+            Err(why) => obstacle = obstacle.or(Some(why)),
+        }
     }
-}
-
-fn local(address: IpAddr) -> String {
-    format!("{address} is an address of this host: backends must be on other hosts")
+    match obstacle {
+        Some(why) if ways.is_empty() => NextHop::Unresolved(why),
+        _ => NextHop::Resolved(ways),
+    }
 }
 
 /// The link as far as packets can leave through it; else why not.
 pub(super) fn usable<'a>(path: &Path, link: Option<&'a Link>) -> Result<&'a Link, String> {
     let link = link.ok_or_else(|| format!("interface {} of the route is gone", path.ifindex))?;
-    if link.mac.is_none() && !link.loopback {
+    if link.mac.is_none() {
         return Err(format!(
             "the route leaves through {}, which has no MAC addresses: XDP needs an Ethernet interface",
             link.name
@@ -54,8 +61,6 @@ fn egress(
     neighbour: Option<Neighbour>,
 ) -> Result<Egress, String> {
     let link = usable(path, link)?;
-    // Loopback is the only link without a MAC address that gets here.
-    let source_mac = link.mac.filter(|_| !link.loopback).ok_or_else(|| local(address))?;
     let (_, asked) = path.neighbour(address);
     let next_hop_mac = neighbour.and_then(Neighbour::mac).ok_or_else(|| {
         let question = if asked.is_ipv4() { "ARP" } else { "neighbour discovery" };
@@ -69,7 +74,8 @@ fn egress(
     Ok(Egress {
         ifindex: path.ifindex,
         ifname: link.name.clone(),
-        source_mac,
+        // `usable` has asked for it.
+        source_mac: link.mac.unwrap_or_default(),
         next_hop_mac,
         gateway: path.gateway,
         source,
@@ -93,57 +99,82 @@ mod tests {
         Link { name, mac: Some([2, 0, 0, 0, 0, 1]), mtu: 1_500, loopback: false, up: true, running: true }
     }
 
+    fn through(paths: Vec<Path>, link: Option<&Link>, neighbour: Option<Neighbour>) -> NextHop {
+        next_hop(ADDRESS, &Route::Paths(paths), |_| (link, neighbour))
+    }
+
     fn resolved(hop: NextHop) -> Egress {
         match hop {
-            NextHop::Resolved(egress) => egress,
-            NextHop::Unresolved(why) => panic!("unresolved: {why}"),
+            NextHop::Resolved(ways) if ways.len() == 1 => ways[0].clone(),
+            other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn on_link_and_through_a_gateway() {
-        let hop = next_hop(ADDRESS, &Route::Path(path()), Some(&link()), Some(Neighbour::Stale(MAC)));
-        let egress = resolved(hop);
+        let egress = resolved(through(vec![path()], Some(&link()), Some(Neighbour::Stale(MAC))));
         assert_eq!((egress.next_hop_mac, egress.gateway, egress.mtu), (MAC, None, 1_500));
         let gateway = Some("fe80::1".parse().unwrap());
         let path = Path { gateway, mtu: Some(1_280), ..path() };
-        let hop = next_hop(ADDRESS, &Route::Path(path), Some(&link()), Some(Neighbour::Valid(MAC)));
-        let egress = resolved(hop);
+        let egress = resolved(through(vec![path], Some(&link()), Some(Neighbour::Valid(MAC))));
         assert_eq!((egress.gateway, egress.mtu), (gateway, 1_280));
+    }
+
+    #[test]
+    fn of_several_paths_those_that_can_be_used() {
+        let paths: Vec<Path> = (1..=3)
+            .map(|last| Path { gateway: Some([10, 0, 0, last].into()), ifindex: last.into(), ..path() })
+            .collect();
+        let link = link();
+        let without = |failed: &[u32]| {
+            next_hop(ADDRESS, &Route::Paths(paths.clone()), |path| {
+                let failed = failed.contains(&path.ifindex);
+                (Some(&link), Some(if failed { Neighbour::Failed } else { Neighbour::Valid(MAC) }))
+            })
+        };
+        let ways = |hop: &NextHop| hop.ways().iter().map(|way| way.ifindex).collect::<Vec<_>>();
+        assert_eq!(ways(&without(&[])), [1, 2, 3]);
+        assert_eq!(ways(&without(&[2])), [1, 3]);
+        match without(&[1, 2, 3]) {
+            NextHop::Unresolved(why) => assert!(why.contains("10.0.0.1 on eth1"), "{why}"),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
     fn a_jumbo_or_larger_interface_saturates() {
         let link = Link { mtu: 70_000, ..link() };
         let path = Path { mtu: Some(80_000), ..path() };
-        let hop = next_hop(ADDRESS, &Route::Path(path), Some(&link), Some(Neighbour::Lost(MAC)));
+        let hop = through(vec![path], Some(&link), Some(Neighbour::Lost(MAC)));
         assert_eq!(resolved(hop).mtu, u16::MAX);
+    }
+
+    #[test]
+    fn an_address_of_this_host_is_local() {
+        assert_eq!(next_hop(ADDRESS, &Route::Local, |_| (None, None)), NextHop::Local);
+        let loopback = Link { loopback: true, mac: None, ..link() };
+        assert_eq!(through(vec![path()], Some(&loopback), None), NextHop::Local);
     }
 
     #[test]
     fn each_obstacle_has_its_text() {
         let valid = Some(Neighbour::Valid(MAC));
-        let through = |path, link, neighbour| next_hop(ADDRESS, &Route::Path(path), link, neighbour);
+        let one = |path, link: Option<&Link>, neighbour| through(vec![path], link, neighbour);
         let v6_gateway = Path { gateway: Some("fe80::1".parse().unwrap()), ..path() };
         for (hop, part) in [
-            (next_hop(ADDRESS, &Route::Local, None, None), "an address of this host"),
-            (next_hop(ADDRESS, &Route::None("no route".into()), None, None), "10.0.0.7: no route"),
-            (through(path(), None, valid), "interface 3 of the route is gone"),
-            (through(path(), Some(&Link { up: false, ..link() }), valid), "eth1 is down"),
-            (through(path(), Some(&Link { running: false, ..link() }), valid), "no carrier"),
-            (through(path(), Some(&Link { mac: None, ..link() }), valid), "no MAC addresses"),
-            (through(path(), Some(&Link { loopback: true, ..link() }), valid), "an address of this host"),
-            (through(path(), Some(&link()), None), "neighbour 10.0.0.7 on eth1 has not answered ARP"),
-            (through(path(), Some(&link()), Some(Neighbour::Failed)), "has not answered ARP"),
-            (
-                through(v6_gateway, Some(&link()), None),
-                "fe80::1 on eth1 has not answered neighbour discovery",
-            ),
-            (through(Path { source: None, ..path() }, Some(&link()), valid), "no IPv4 address to send from"),
+            (next_hop(ADDRESS, &Route::None("no route".into()), |_| (None, None)), "10.0.0.7: no route"),
+            (one(path(), None, valid), "interface 3 of the route is gone"),
+            (one(path(), Some(&Link { up: false, ..link() }), valid), "eth1 is down"),
+            (one(path(), Some(&Link { running: false, ..link() }), valid), "no carrier"),
+            (one(path(), Some(&Link { mac: None, ..link() }), valid), "no MAC addresses"),
+            (one(path(), Some(&link()), None), "neighbour 10.0.0.7 on eth1 has not answered ARP"),
+            (one(path(), Some(&link()), Some(Neighbour::Failed)), "has not answered ARP"),
+            (one(v6_gateway, Some(&link()), None), "fe80::1 on eth1 has not answered neighbour discovery"),
+            (one(Path { source: None, ..path() }, Some(&link()), valid), "no IPv4 address to send from"),
         ] {
             match hop {
                 NextHop::Unresolved(why) => assert!(why.contains(part), "{why:?} lacks {part:?}"),
-                NextHop::Resolved(_) => panic!("resolved, expected {part:?}"),
+                other => panic!("{other:?}, expected {part:?}"),
             }
         }
     }

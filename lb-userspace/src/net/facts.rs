@@ -2,10 +2,14 @@
 
 use std::net::IpAddr;
 
+use lb_common::backend::MAX_HOPS;
 use rtnetlink::packet_route::{
     link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
-    route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
+    route::{
+        RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteNextHop, RouteNextHopFlags, RouteType,
+        RouteVia,
+    },
 };
 
 /// A MAC address.
@@ -17,8 +21,8 @@ pub(super) type NeighbourKey = (u32, IpAddr);
 /// The kernel's answer to "which way to this address".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    /// Out of an interface.
-    Path(Path),
+    /// Out of an interface. Several, if they are as good: at least one.
+    Paths(Vec<Path>),
     /// The address is one of this host.
     Local,
     /// There is none; the text says what the kernel said.
@@ -36,6 +40,25 @@ pub(super) struct Path {
 }
 
 impl Path {
+    /// What the attributes of a route or of one of its next hops say.
+    fn from_attributes(attributes: &[RouteAttribute]) -> Self {
+        let mut path = Self { ifindex: 0, gateway: None, source: None, mtu: None };
+        for attribute in attributes {
+            match attribute {
+                RouteAttribute::Oif(ifindex) => path.ifindex = *ifindex,
+                RouteAttribute::Gateway(gateway) => path.gateway = route_address(gateway),
+                RouteAttribute::Via(RouteVia::Inet(gateway)) => path.gateway = Some((*gateway).into()),
+                RouteAttribute::Via(RouteVia::Inet6(gateway)) => path.gateway = Some((*gateway).into()),
+                RouteAttribute::PrefSource(source) => {
+                    path.source = route_address(source).filter(|source| !source.is_unspecified());
+                }
+                RouteAttribute::Metrics(metrics) => path.mtu = metrics.iter().find_map(mtu),
+                _ => {}
+            }
+        }
+        path
+    }
+
     /// Whose MAC address packets to `address` get.
     pub(super) fn neighbour(&self, address: IpAddr) -> NeighbourKey {
         (self.ifindex, self.gateway.unwrap_or(address))
@@ -92,24 +115,31 @@ impl Route {
             RouteType::Broadcast => return Self::None("it is a broadcast address".into()),
             other => return Self::None(format!("its route is of the type {other:?}, not unicast")),
         }
-        let mut path = Path { ifindex: 0, gateway: None, source: None, mtu: None };
-        for attribute in &message.attributes {
-            match attribute {
-                RouteAttribute::Oif(ifindex) => path.ifindex = *ifindex,
-                RouteAttribute::Gateway(gateway) => path.gateway = route_address(gateway),
-                RouteAttribute::Via(RouteVia::Inet(gateway)) => path.gateway = Some((*gateway).into()),
-                RouteAttribute::Via(RouteVia::Inet6(gateway)) => path.gateway = Some((*gateway).into()),
-                RouteAttribute::PrefSource(source) => {
-                    path.source = route_address(source).filter(|source| !source.is_unspecified());
-                }
-                RouteAttribute::Metrics(metrics) => path.mtu = metrics.iter().find_map(mtu),
-                _ => {}
-            }
-        }
+        let path = Path::from_attributes(&message.attributes);
         if path.ifindex == 0 {
             return Self::None("its route names no interface".into());
         }
-        Self::Path(path)
+        Self::Paths(vec![path])
+    }
+
+    /// The same route with all next hops of the entry that it was found in, `message`. The kernel's own choice tells
+    /// what the entry may leave open: the source address and the MTU.
+    pub(super) fn with_all_hops(self, message: &RouteMessage) -> Self {
+        let Self::Paths(chosen) = &self else { return self };
+        let [chosen] = &chosen[..] else { return self };
+        let hops = message.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::MultiPath(hops) => Some(hops),
+            _ => None,
+        });
+        let usable = |hop: &&RouteNextHop| {
+            !hop.flags.intersects(RouteNextHopFlags::Dead | RouteNextHopFlags::Linkdown)
+        };
+        let paths = hops.into_iter().flatten().filter(usable).map(|hop| {
+            let gateway = Path::from_attributes(&hop.attributes).gateway;
+            Path { ifindex: hop.interface_index, gateway, ..chosen.clone() }
+        });
+        let paths: Vec<Path> = paths.take(usize::from(MAX_HOPS)).collect();
+        if paths.len() > 1 { Self::Paths(paths) } else { self }
     }
 
     /// What an error number means as the answer to a route lookup.
@@ -222,8 +252,39 @@ mod tests {
             source: Some([10, 0, 0, 1].into()),
             mtu: Some(1_400),
         };
-        assert_eq!(route(RouteType::Unicast, attributes), Route::Path(path.clone()));
+        assert_eq!(route(RouteType::Unicast, attributes), Route::Paths(vec![path.clone()]));
         assert_eq!(path.neighbour([192, 0, 2, 1].into()), (4, gateway.into()));
+    }
+
+    #[test]
+    fn all_hops_of_a_multipath_route() {
+        let chosen = Path {
+            ifindex: 4,
+            gateway: Some([10, 0, 0, 3].into()),
+            source: Some([10, 0, 0, 1].into()),
+            mtu: None,
+        };
+        let hop = |ifindex, last: u8, flags| {
+            let mut hop = RouteNextHop::default();
+            (hop.interface_index, hop.flags) = (ifindex, flags);
+            hop.attributes = vec![RouteAttribute::Gateway(RouteAddress::Inet([10, 0, 0, last].into()))];
+            hop
+        };
+        let with = |hops: Vec<RouteNextHop>| {
+            let mut message = RouteMessage::default();
+            message.attributes = vec![RouteAttribute::MultiPath(hops)];
+            Route::Paths(vec![chosen.clone()]).with_all_hops(&message)
+        };
+        let (up, dead) = (RouteNextHopFlags::empty(), RouteNextHopFlags::Dead);
+        let other = Path { ifindex: 5, gateway: Some([10, 0, 0, 4].into()), ..chosen.clone() };
+        let both = Route::Paths(vec![chosen.clone(), other]);
+        assert_eq!(with(vec![hop(4, 3, up), hop(5, 4, up), hop(6, 5, dead)]), both);
+        let alone = Route::Paths(vec![chosen.clone()]);
+        assert_eq!(with(vec![hop(4, 3, up), hop(5, 4, dead)]), alone);
+        assert_eq!(with(vec![]), alone);
+        assert_eq!(Route::Local.with_all_hops(&RouteMessage::default()), Route::Local);
+        let Route::Paths(most) = with((0..20).map(|last| hop(4, last, up)).collect()) else { panic!() };
+        assert_eq!(most.len(), usize::from(MAX_HOPS));
     }
 
     #[test]

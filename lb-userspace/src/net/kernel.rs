@@ -13,7 +13,7 @@ use rtnetlink::{
     packet_route::{
         AddressFamily, RouteNetlinkMessage,
         neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage},
-        route::{RouteAttribute, RouteMessage},
+        route::{RouteAttribute, RouteFlags, RouteMessage},
     },
 };
 use tokio::task::JoinHandle;
@@ -129,9 +129,34 @@ impl Kernel {
             .map_err(|error| failed("list neighbours", &error))
     }
 
-    /// The way that packets of this host to `address` take.
+    /// The way that packets of this host to `address` take, with all next hops that it may have.
     pub(super) async fn route(&self, address: IpAddr) -> Result<Route, Error> {
+        let what = format!("look up the route to {address}");
+        let route = match self.ask_route(address, RouteFlags::empty(), &what).await? {
+            Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route))) => {
+                Route::from_message(&route)
+            }
+            Some(NetlinkPayload::Error(error)) => return Ok(Route::from_error(-error.raw_code())),
+            _ => return Err(failed(&what, &"no answer")),
+        };
+        // The kernel chose one next hop; the entry that it chose by names them all. Before 4.13 there is no such answer.
+        match self.ask_route(address, RouteFlags::FibMatch, &what).await? {
+            Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(entry))) => {
+                Ok(route.with_all_hops(&entry))
+            }
+            _ => Ok(route),
+        }
+    }
+
+    /// Asks for the route to an address.
+    async fn ask_route(
+        &self,
+        address: IpAddr,
+        flags: RouteFlags,
+        what: &str,
+    ) -> Result<Option<NetlinkPayload<RouteNetlinkMessage>>, Error> {
         let mut message = RouteMessage::default();
+        message.header.flags = flags;
         (message.header.address_family, message.header.destination_prefix_length) = match address {
             IpAddr::V4(_) => (AddressFamily::Inet, 32),
             IpAddr::V6(_) => (AddressFamily::Inet6, 128),
@@ -139,14 +164,7 @@ impl Kernel {
         message.attributes.push(RouteAttribute::Destination(address.into()));
         let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetRoute(message));
         request.header.flags = NLM_F_REQUEST;
-        let what = format!("look up the route to {address}");
-        match self.ask(request, &what).await? {
-            Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route))) => {
-                Ok(Route::from_message(&route))
-            }
-            Some(NetlinkPayload::Error(error)) => Ok(Route::from_error(-error.raw_code())),
-            _ => Err(failed(&what, &"no answer")),
-        }
+        self.ask(request, what).await
     }
 
     /// Makes the kernel ask for a neighbour, or confirm one that it has; `address` is a backend behind it.

@@ -23,10 +23,22 @@ pub type Links = BTreeMap<u32, String>;
 /// The way to one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextHop {
-    /// Everything a rewrite needs is known.
-    Resolved(Egress),
+    /// Everything a rewrite needs is known. One way, or several that are as good: at least one.
+    Resolved(Vec<Egress>),
+    /// The address is one of this host.
+    Local,
     /// Not reachable yet; the text says why and what would help.
     Unresolved(String),
+}
+
+impl NextHop {
+    /// The ways to the address, none if it can't be reached or is this host's own.
+    pub fn ways(&self) -> &[Egress] {
+        match self {
+            Self::Resolved(ways) => ways,
+            Self::Local | Self::Unresolved(_) => &[],
+        }
+    }
 }
 
 /// Where and how packets to an address leave.

@@ -10,7 +10,7 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use super::{
     Links, NextHops,
     decide::{self, next_hop},
-    facts::{self, Link, Mac, Neighbour, NeighbourKey, Route},
+    facts::{self, Link, Mac, Neighbour, NeighbourKey, Path, Route},
 };
 
 /// What a message changed.
@@ -138,13 +138,10 @@ impl View {
     /// The next hop of each address whose route was looked up.
     pub(super) fn next_hops(&self) -> NextHops {
         let hop = |(address, route): (&IpAddr, &Route)| {
-            let (link, neighbour) = match route {
-                Route::Path(path) => {
-                    (self.links.get(&path.ifindex), self.neighbours.get(&path.neighbour(*address)).copied())
-                }
-                _ => (None, None),
+            let known = |path: &Path| {
+                (self.links.get(&path.ifindex), self.neighbours.get(&path.neighbour(*address)).copied())
             };
-            (*address, next_hop(*address, route, link, neighbour))
+            (*address, next_hop(*address, route, known))
         };
         self.routes.iter().map(hop).collect()
     }
@@ -156,12 +153,14 @@ impl View {
 
     /// The neighbours on which a next hop depends, each with one of the addresses behind it.
     fn needed(&self) -> impl Iterator<Item = (NeighbourKey, IpAddr)> {
-        self.routes.iter().filter_map(|(address, route)| match route {
-            Route::Path(path) => {
-                let link = decide::usable(path, self.links.get(&path.ifindex)).ok()?;
-                link.mac.map(|_| (path.neighbour(*address), *address))
-            }
-            _ => None,
+        let each_path = |(address, route): (&'_ IpAddr, &'_ Route)| {
+            let paths = if let Route::Paths(paths) = route { paths.clone() } else { Vec::new() };
+            let address = *address;
+            paths.into_iter().map(move |path| (path, address))
+        };
+        self.routes.iter().flat_map(each_path).filter_map(|(path, address)| {
+            let link = decide::usable(&path, self.links.get(&path.ifindex)).ok()?;
+            (!link.loopback).then(|| (path.neighbour(address), address))
         })
     }
 
@@ -175,7 +174,7 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{NextHop, facts::Path};
+    use crate::net::NextHop;
 
     const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7));
     const KEY: NeighbourKey = (3, ADDRESS);
@@ -188,13 +187,17 @@ mod tests {
 
     fn view() -> View {
         let path = Path { ifindex: 3, gateway: None, source: Some([10, 0, 0, 1].into()), mtu: None };
-        View { links: [(3, link())].into(), routes: [(ADDRESS, Route::Path(path))].into(), ..View::default() }
+        View {
+            links: [(3, link())].into(),
+            routes: [(ADDRESS, Route::Paths(vec![path]))].into(),
+            ..View::default()
+        }
     }
 
     fn mac(view: &View) -> Option<Mac> {
         match &view.next_hops()[&ADDRESS] {
-            NextHop::Resolved(egress) => Some(egress.next_hop_mac),
-            NextHop::Unresolved(_) => None,
+            NextHop::Resolved(ways) => Some(ways[0].next_hop_mac),
+            NextHop::Local | NextHop::Unresolved(_) => None,
         }
     }
 

@@ -23,6 +23,10 @@ pub trait DataPlane {
     fn backends(&self) -> Result<BTreeMap<u32, Backend>, Error>;
     /// Writes an entry of the backend map. The default value makes it vacant.
     fn set_backend(&mut self, id: u32, backend: &Backend) -> Result<(), Error>;
+    /// Entries of the map of further next hops, by [`lb_common::backend::hop_key`].
+    fn hops(&self) -> Result<BTreeMap<u32, Backend>, Error>;
+    /// Writes a further next hop; none removes it.
+    fn set_hop(&mut self, key: u32, entry: Option<&Backend>) -> Result<(), Error>;
     /// Sets all counters of a backend to zero, before its id is given to another.
     fn clear_counters(&mut self, id: u32) -> Result<(), Error>;
 

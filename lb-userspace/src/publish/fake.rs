@@ -30,6 +30,8 @@ pub struct State {
     pub now_s: u32,
     /// The backend map.
     pub backends: BTreeMap<u32, Backend>,
+    /// The map of further next hops.
+    pub hops: BTreeMap<u32, Backend>,
     /// Targets that are down.
     pub down: BTreeSet<u32>,
     /// Egress interfaces by port.
@@ -93,6 +95,21 @@ impl DataPlane for Fake {
             state.write(format!("backend {id}"))?;
             state.backends.insert(id, *backend);
         }
+        Ok(())
+    }
+
+    fn hops(&self) -> Result<BTreeMap<u32, Backend>, Error> {
+        Ok(self.state().hops.clone())
+    }
+
+    fn set_hop(&mut self, key: u32, entry: Option<&Backend>) -> Result<(), Error> {
+        let mut state = self.state();
+        let word = if entry.is_some() { "hop" } else { "remove hop" };
+        state.write(format!("{word} {key:#x}"))?;
+        let _ = match entry {
+            Some(entry) => state.hops.insert(key, *entry),
+            None => state.hops.remove(&key),
+        };
         Ok(())
     }
 

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
 };
@@ -26,6 +25,7 @@ use super::{
     object::Object,
     pins::{self, Pins},
     sys,
+    take_over::{check_pins, wipe},
     tracking::Tracking,
     walk::walk,
 };
@@ -43,6 +43,7 @@ pub(crate) const OBJECT: Object = Object {
         maps::SLOTS[3],
         maps::FLOWS,
         maps::BACKENDS,
+        maps::HOPS,
         maps::LIVENESS,
         maps::TX_PORTS,
         maps::FORWARDED,
@@ -62,6 +63,7 @@ pub struct Kernel {
     pins: Pins,
     program: OwnedFd,
     backends: OwnedFd,
+    hops: OwnedFd,
     liveness: Arc<OwnedFd>,
     tx_ports: OwnedFd,
     tracking: Tracking,
@@ -108,6 +110,7 @@ impl Kernel {
         let kernel = Self {
             program,
             backends: open(maps::BACKENDS)?,
+            hops: open(maps::HOPS)?,
             liveness: Arc::new(open(maps::LIVENESS)?),
             tx_ports: open(maps::TX_PORTS)?,
             tracking: Tracking::open(&pins)?,
@@ -153,68 +156,6 @@ impl Kernel {
         }
         Ok(())
     }
-}
-
-/// Whether there is a complete set of pins, all of them as this agent would make them. False: there is none, and
-/// nothing is attached that could be using a part of one.
-fn check_pins(pins: &Pins, seed: u64) -> Result<bool, Error> {
-    let fix = format!(
-        "detach (`lb detach --all`), stop the agent, then remove it: rm -r {}",
-        pins.root().display()
-    );
-    let mut missing = OBJECT.check(pins, &fix)?;
-    let meta = read_meta(pins, &fix)?;
-    missing.extend(meta.is_none().then_some(maps::META));
-    let Some(meta) = meta.filter(|_| missing.is_empty()) else {
-        // What a crash left half-made is made anew, unless packets may be passing through it.
-        if attach::list(&pins.links())?.is_empty() {
-            return Ok(false);
-        }
-        return Err(Error::invalid(format!(
-            "the pins in {} are not complete ({} missing) although interfaces are attached; {fix}",
-            pins.root().display(),
-            missing.join(", ")
-        )));
-    };
-    if meta.abi_version != ABI_VERSION || meta.seed != seed {
-        return Err(Error::invalid(format!(
-            "the pins in {} were made with another seed or ABI (that of another --state-dir?); use that again, or {fix}",
-            pins.root().display()
-        )));
-    }
-    Ok(true)
-}
-
-/// Who made the pins. None: they were never complete.
-fn read_meta(pins: &Pins, fix: &str) -> Result<Option<Meta>, Error> {
-    let path = pins.map(maps::META);
-    let map = match sys::object_get(&path) {
-        Ok(map) => map,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(pins::failed(&format!("open {}", path.display()), &error)),
-    };
-    let shape = sys::map_info(map.as_fd()).ok().map(|(_, shape)| (shape.key_size, shape.value_size));
-    if shape != Some((size_of::<u32>() as u32, size_of::<Meta>() as u32)) {
-        return Err(Error::invalid(format!("{} is not a map of this lb; {fix}", path.display())));
-    }
-    let mut meta = [Meta::default()];
-    sys::map_lookup(map.as_fd(), &0u32, &mut meta).map_err(|error| pins::failed("read META", &error))?;
-    Ok(Some(meta[0]))
-}
-
-/// Removes all pins except those of `lb decap`.
-fn wipe(pins: &Pins) -> Result<(), Error> {
-    // The mark of a complete set goes first.
-    for name in [maps::META].iter().chain(OBJECT.maps) {
-        pins::remove(&pins.map(name))?;
-    }
-    Tracking::wipe(pins)?;
-    for dir in [pins.tables(), pins.links()] {
-        for name in pins::names(&dir)? {
-            pins::remove(&dir.join(name))?;
-        }
-    }
-    Ok(())
 }
 
 fn open_log(ebpf: &mut Ebpf) -> Result<EbpfLogger<&'static dyn log::Log>, Error> {
@@ -266,6 +207,22 @@ impl DataPlane for Kernel {
 
     fn set_backend(&mut self, id: u32, backend: &Backend) -> Result<(), Error> {
         write(&self.backends, maps::BACKENDS, &id, std::slice::from_ref(backend))
+    }
+
+    fn hops(&self) -> Result<BTreeMap<u32, Backend>, Error> {
+        let mut found = BTreeMap::new();
+        walk(self.hops.as_fd(), maps::HOPS, |key: &u32, entry: &Backend| {
+            found.insert(*key, *entry);
+        })?;
+        Ok(found)
+    }
+
+    fn set_hop(&mut self, key: u32, entry: Option<&Backend>) -> Result<(), Error> {
+        match entry {
+            Some(entry) => write(&self.hops, maps::HOPS, &key, std::slice::from_ref(entry)),
+            None => sys::map_delete(self.hops.as_fd(), &key)
+                .map_err(|error| pins::failed("write the map HOPS", &error)),
+        }
     }
 
     fn clear_counters(&mut self, id: u32) -> Result<(), Error> {

@@ -11,6 +11,7 @@ pub mod liveness;
 pub mod dataplane;
 pub mod fake;
 mod kernel;
+mod take_over;
 mod inner;
 pub mod attach;
 pub mod decap;

@@ -40,6 +40,7 @@ pub struct Publisher<P: DataPlane = Kernel> {
     seed: u64,
     /// What the maps hold.
     backends: BTreeMap<u32, Backend>,
+    hops: BTreeMap<u32, Backend>,
     tx_ports: BTreeMap<u32, u32>,
     /// Targets of the last snapshot, and whatever else was found down.
     targets: BTreeSet<u32>,
@@ -78,6 +79,7 @@ impl<P: DataPlane> Publisher<P> {
         Ok(Self {
             known_liveness: targets.map(|target| (target, !known_down.contains(&target))).collect(),
             backends,
+            hops: plane.hops()?,
             tx_ports: plane.tx_ports()?,
             targets: known_down,
             liveness: plane.liveness()?,
@@ -107,6 +109,7 @@ impl<P: DataPlane> Publisher<P> {
         self.write_tx_ports(snapshot, &mut applied)?;
         self.lower_targets(snapshot, &mut applied)?;
         let fate = self.fate(snapshot);
+        self.write_hops(snapshot, &mut applied)?;
         self.write_backends(&fate, &mut applied)?;
         let former_classes = self.publish_slot_tables(&fate, &mut applied)?;
         self.raise_targets(&fate, &mut applied)?;
@@ -128,6 +131,7 @@ impl<P: DataPlane> Publisher<P> {
         self.liveness.found(&down, decided);
         self.targets.extend(down);
         self.backends = self.plane.backends()?;
+        self.hops = self.plane.hops()?;
         self.tx_ports = self.plane.tx_ports()?;
         self.service_entries = None;
         let held = self.plane.slot_tables()?;

@@ -10,7 +10,7 @@ use std::{
 
 use lb_common::{
     addr::{FAMILY_V4, FAMILY_V6, RawAddr, from_v4},
-    backend::{self, BACKEND_RESOLVED},
+    backend::{self, BACKEND_LOCAL, BACKEND_RESOLVED},
     maps::{MAX_BACKENDS, MAX_TX_PORTS},
 };
 
@@ -20,12 +20,20 @@ use crate::{
         ops::next_id,
     },
     health::{Target, Targets},
-    net::{NextHop, NextHops},
+    net::NextHops,
 };
 
 /// The target of backends that are in maintenance: always down. Health checks have other ones, so that a backend can be
 /// out of one service and in another.
 pub const MAINT_TARGET: u32 = 0;
+
+/// Of an entry's flags, what tells whether packets leave for the backend: resolved, and not local.
+const WAY_OUT: u8 = BACKEND_RESOLVED | BACKEND_LOCAL;
+
+/// Whether packets leave this host for a backend that has this entry.
+pub(crate) const fn leaves(entry: &backend::Backend) -> bool {
+    entry.flags & WAY_OUT == BACKEND_RESOLVED
+}
 
 /// The indices in use. They rotate, so that one is reused as late as possible.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,8 +92,8 @@ impl Assignments {
             if is_own && used.insert(entry.target) {
                 found.targets.insert(target, entry.target);
             }
-            let (is_resolved, port) = (entry.flags & BACKEND_RESOLVED != 0, u32::from(entry.tx_port));
-            if is_resolved && !found.tx_ports.contains_key(&entry.ifindex) && used_ports.insert(port) {
+            let port = u32::from(entry.tx_port);
+            if leaves(entry) && !found.tx_ports.contains_key(&entry.ifindex) && used_ports.insert(port) {
                 found.tx_ports.insert(entry.ifindex, port);
             }
         }
@@ -169,8 +177,5 @@ pub(crate) fn raw(address: IpAddr) -> (RawAddr, u8) {
 
 /// Interfaces that packets leave by.
 fn egress_interfaces(hops: &NextHops) -> impl Iterator<Item = u32> {
-    hops.values().filter_map(|hop| match hop {
-        NextHop::Resolved(egress) => Some(egress.ifindex),
-        NextHop::Unresolved(_) => None,
-    })
+    hops.values().flat_map(|hop| hop.ways().iter().map(|way| way.ifindex))
 }

@@ -7,20 +7,22 @@ use std::{
 };
 
 use lb_common::{
-    backend::{BACKEND_PRESENT, BACKEND_RESOLVED, Backend},
+    backend::{
+        BACKEND_LOCAL, BACKEND_MULTIPATH, BACKEND_PRESENT, BACKEND_RESOLVED, Backend, MAX_HOPS, hop_key,
+    },
     mode,
     service::{SERVICE_LEAST_CONNECTIONS, SERVICE_QUIC, SERVICE_ROUND_ROBIN, Service as Wire},
     slot,
 };
 
 use super::{
-    assignments::{Assignments, MAINT_TARGET, raw, target_of},
+    assignments::{Assignments, MAINT_TARGET, leaves, raw, target_of},
     slow_start,
     snapshot::{Member, ServiceInput, Snapshot},
 };
 use crate::{
     desired::model::{self, Admin, Algorithm, CheckKind, Desired, Mode, Service},
-    net::{NextHop, NextHops},
+    net::{Egress, NextHop, NextHops},
     publish::Moment,
 };
 
@@ -64,10 +66,13 @@ pub fn merge(inputs: Inputs<'_>) -> Snapshot {
             let Some(checked) = inputs.assignments.target(&target_of(service, *address)) else { continue };
             let target = if backend.admin == Admin::Maint { MAINT_TARGET } else { checked };
             let weight = weight(service, backend, inputs.rising);
-            let mut entry = entry(inputs, service, *address, (backend.id, target));
+            let mut ways = entries(inputs, service, *address, (backend.id, target));
             // Weights were checked when they entered the desired state.
-            entry.weight = u16::try_from(weight).unwrap_or(u16::MAX);
+            ways.iter_mut().for_each(|entry| entry.weight = u16::try_from(weight).unwrap_or(u16::MAX));
+            let entry = ways[0];
             snapshot.backends.insert(backend.id, entry);
+            let more = (1u32..).zip(&ways[1..]);
+            snapshot.hops.extend(more.map(|(hop, entry)| (hop_key(backend.id, hop), *entry)));
             if weight > 0 && is_up(inputs.liveness, service, checked) {
                 let member = Member { id: backend.id, address: *address, weight };
                 if is_resolved(&entry) { &mut members } else { &mut unresolved }.push(member);
@@ -82,7 +87,8 @@ pub fn merge(inputs: Inputs<'_>) -> Snapshot {
         let up = target.check.kind == CheckKind::None || inputs.liveness.get(&id) == Some(&true);
         snapshot.targets.insert(id, up);
     }
-    let egress = snapshot.backends.values().filter(|entry| is_resolved(entry)).map(|entry| entry.ifindex);
+    let entries = snapshot.backends.values().chain(snapshot.hops.values());
+    let egress = entries.filter(|entry| leaves(entry)).map(|entry| entry.ifindex);
     let egress: BTreeSet<u32> = egress.collect();
     let port_of = |ifindex| Some((inputs.assignments.tx_port(ifindex)?, ifindex));
     snapshot.tx_ports = egress.into_iter().filter_map(port_of).collect();
@@ -140,29 +146,53 @@ fn input(service: &Service, members: Vec<Member>) -> ServiceInput {
     }
 }
 
-fn entry(inputs: Inputs<'_>, service: &Service, address: IpAddr, (id, target): (u32, u32)) -> Backend {
+/// The entries of a backend, one per next hop: at least one.
+fn entries(inputs: Inputs<'_>, service: &Service, address: IpAddr, (id, target): (u32, u32)) -> Vec<Backend> {
     let (address_raw, family) = raw(address);
     let absent =
         Backend { target, flags: BACKEND_PRESENT, family, address: address_raw, ..Backend::default() };
-    let egress = match inputs.hops.get(&address) {
-        Some(NextHop::Resolved(egress)) => egress,
-        Some(NextHop::Unresolved(_)) => return absent,
+    match inputs.hops.get(&address) {
+        Some(NextHop::Resolved(ways)) => {
+            let entries = ways.iter().take(usize::from(MAX_HOPS));
+            let mut entries: Vec<Backend> =
+                entries.filter_map(|egress| through(inputs, service, absent, egress)).collect();
+            if let (hops @ 2.., Some(first)) = (entries.len(), entries.first_mut()) {
+                first.flags |= BACKEND_MULTIPATH;
+                first.hops = hops as u8;
+            }
+            if entries.is_empty() { vec![absent] } else { entries }
+        }
+        Some(NextHop::Local) => vec![local(service, absent)],
+        Some(NextHop::Unresolved(_)) => vec![absent],
         // After a restart: what the former agent found is better than nothing.
         None => {
             let held = inputs.held.get(&id).filter(|held| {
                 (held.family, held.address) == (family, address_raw)
-                    && inputs.assignments.tx_port(held.ifindex).is_some()
+                    && (!leaves(held) || inputs.assignments.tx_port(held.ifindex).is_some())
             });
-            return held.map_or(absent, |held| Backend { target, ..*held });
+            vec![held.map_or(absent, |held| Backend { target, ..*held })]
         }
-    };
-    let tx_port = inputs.assignments.tx_port(egress.ifindex).and_then(|port| u16::try_from(port).ok());
-    let Some(tx_port) = tx_port else { return absent };
+    }
+}
+
+/// The entry of a backend that is this host: packets are handed to it as they are, so that the service address has to
+/// be one of its own.
+fn local(service: &Service, absent: Backend) -> Backend {
+    match service.mode {
+        Mode::L2 | Mode::Ipip => {
+            Backend { flags: BACKEND_PRESENT | BACKEND_RESOLVED | BACKEND_LOCAL, mtu: u16::MAX, ..absent }
+        }
+    }
+}
+
+/// The entry of a backend by one of the ways to it; none if its egress interface has no place in the map.
+fn through(inputs: Inputs<'_>, service: &Service, absent: Backend, egress: &Egress) -> Option<Backend> {
+    let tx_port = u16::try_from(inputs.assignments.tx_port(egress.ifindex)?).ok()?;
     let (source, source_spread_bits) = match service.encap_source {
         Some(prefix) => (prefix.address, prefix.host_bits().min(SPREAD_BITS_MAX)),
         None => (egress.source, 0),
     };
-    Backend {
+    Some(Backend {
         next_hop_mac: egress.next_hop_mac,
         source_mac: egress.source_mac,
         ifindex: egress.ifindex,
@@ -172,7 +202,7 @@ fn entry(inputs: Inputs<'_>, service: &Service, address: IpAddr, (id, target): (
         mtu: egress.mtu,
         source: raw(source).0,
         ..absent
-    }
+    })
 }
 
 /// Gives targets that are new what is known of the backend from before, so that a changed check takes nothing out.

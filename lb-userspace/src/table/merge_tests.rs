@@ -30,7 +30,7 @@ impl World {
             .services
             .values()
             .flat_map(|service| service.backends.keys())
-            .map(|address| (*address, NextHop::Resolved(egress(7))))
+            .map(|address| (*address, NextHop::Resolved(vec![egress(7)])))
             .collect();
         let mut assignments = Assignments::default();
         assert!(assignments.update(&desired, &hops));
@@ -116,7 +116,7 @@ fn members_are_up_ready_and_weighted() {
 #[test]
 fn a_new_backend_waits_for_its_first_success() {
     let mut world = web();
-    world.hops.insert("10.0.0.4".parse().unwrap(), NextHop::Resolved(egress(7)));
+    world.hops.insert("10.0.0.4".parse().unwrap(), NextHop::Resolved(vec![egress(7)]));
     world.change(&backends("web", &["10.0.0.4"], 100));
     assert_eq!(world.members("web").len(), 2);
     let target = world.assignments.target(&world.target("web", "10.0.0.4")).unwrap();
@@ -206,13 +206,45 @@ fn what_is_not_looked_up_yet_keeps_the_entry_that_the_packet_path_holds() {
 #[test]
 fn each_egress_has_a_port() {
     let mut world = web();
-    world.hops.insert("10.0.0.3".parse().unwrap(), NextHop::Resolved(egress(9)));
+    world.hops.insert("10.0.0.3".parse().unwrap(), NextHop::Resolved(vec![egress(9)]));
     world.assignments.update(&world.desired, &world.hops);
     let snapshot = world.merge();
     for backend in snapshot.backends.values() {
         assert_eq!(snapshot.tx_ports[&u32::from(backend.tx_port)], backend.ifindex);
     }
     assert_eq!(snapshot.tx_ports.len(), 2);
+}
+
+#[test]
+fn each_way_to_a_backend_has_an_entry() {
+    let mut world = web();
+    let ways = vec![egress(7), egress(9), egress(11)];
+    world.hops.insert("10.0.0.3".parse().unwrap(), NextHop::Resolved(ways));
+    world.assignments.update(&world.desired, &world.hops);
+    let snapshot = world.merge();
+    let service = &world.desired.services["web"];
+    let id = service.backends[&"10.0.0.3".parse::<IpAddr>().unwrap()].id;
+    let first = snapshot.backends[&id];
+    assert_eq!((first.ifindex, first.hops), (7, 3));
+    assert!(first.flags & BACKEND_MULTIPATH != 0);
+    let more: Vec<(u32, u32)> = snapshot.hops.iter().map(|(key, entry)| (*key, entry.ifindex)).collect();
+    assert_eq!(more, [(hop_key(id, 1), 9), (hop_key(id, 2), 11)]);
+    assert_eq!(snapshot.tx_ports.len(), 3, "each way out has its port");
+}
+
+#[test]
+fn a_backend_that_is_this_host_needs_no_way_out() {
+    let mut world = web();
+    for address in ["10.0.0.2", "10.0.0.3"] {
+        world.hops.insert(address.parse().unwrap(), NextHop::Local);
+    }
+    let snapshot = world.merge();
+    assert_eq!(snapshot.services.values().map(|service| service.members.len()).sum::<usize>(), 2);
+    assert!(snapshot.backends.values().all(|entry| entry.flags & BACKEND_LOCAL != 0));
+    assert!(snapshot.tx_ports.is_empty());
+    world.held = snapshot.backends.clone();
+    world.hops.clear();
+    assert_eq!(world.merge().backends, snapshot.backends, "nor after a restart");
 }
 
 #[test]

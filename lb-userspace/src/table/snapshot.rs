@@ -13,6 +13,8 @@ pub struct Snapshot {
     pub services: BTreeMap<u32, ServiceInput>,
     /// Entries of the `BACKENDS` map by backend id.
     pub backends: BTreeMap<u32, Backend>,
+    /// Entries of the `HOPS` map by its key: backends with their next hops beyond the first.
+    pub hops: BTreeMap<u32, Backend>,
     /// Entries of the `LIVENESS` map by target: whether it is up.
     pub targets: BTreeMap<u32, bool>,
     /// The last decision that [`Self::targets`] takes into account.

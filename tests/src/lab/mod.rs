@@ -95,6 +95,7 @@ pub struct Lab {
 #[derive(Default)]
 struct State {
     backends: BTreeMap<u32, Backend>,
+    hops: BTreeMap<u32, Backend>,
     tx_ports: BTreeMap<u32, u32>,
     slots: BTreeMap<(u32, u8), Slots>,
     services: lb_userspace::publish::dataplane::ServiceTables,

@@ -73,6 +73,20 @@ impl DataPlane for Plane {
         Ok(())
     }
 
+    /// Only noted: the backends of a lab are one hop away.
+    fn hops(&self) -> Result<BTreeMap<u32, Backend>, Error> {
+        Ok(self.lab.state.borrow().hops.clone())
+    }
+
+    fn set_hop(&mut self, key: u32, entry: Option<&Backend>) -> Result<(), Error> {
+        let hops = &mut self.lab.state.borrow_mut().hops;
+        let _ = match entry {
+            Some(entry) => hops.insert(key, *entry),
+            None => hops.remove(&key),
+        };
+        Ok(())
+    }
+
     fn clear_counters(&mut self, id: u32) -> Result<(), Error> {
         self.lab.clear_connections(id).map_err(failed("write CONNECTIONS"))
     }

@@ -7,6 +7,7 @@ mod forward;
 mod headers;
 mod reasons;
 mod choice;
+mod hops;
 mod transition;
 mod algorithms;
 mod caps;

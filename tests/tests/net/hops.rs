@@ -1,7 +1,7 @@
 //! Which hop an address has, or why it has none.
 
 use anyhow::{Result, ensure};
-use lb_userspace::net::Egress;
+use lb_userspace::net::{Egress, NextHop};
 
 use crate::setup::{Following, Pair};
 
@@ -58,9 +58,6 @@ fn addresses_without_a_hop_say_why() -> Result<()> {
         "route add 192.0.4.0/24 dev tun0",
     ])?;
     let cases = [
-        ("10.0.0.1", "an address of this host"),
-        ("fd00::1", "an address of this host"),
-        ("127.0.0.1", "an address of this host"),
         ("10.0.0.255", "broadcast"),
         ("192.0.2.1", "unreachable"),
         ("192.0.3.1", "blackhole"),
@@ -76,4 +73,42 @@ fn addresses_without_a_hop_say_why() -> Result<()> {
         following.unresolved(address, part)?;
     }
     Ok(())
+}
+
+#[test]
+fn addresses_of_this_host_are_local() -> Result<()> {
+    let pair = Pair::new()?;
+    let addresses = ["10.0.0.1", "fd00::1", "127.0.0.1"];
+    let following = Following::start(&pair.lb, &addresses)?;
+    for address in addresses {
+        following.wait(address, |hop| (*hop == NextHop::Local).then_some(()))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn equal_ways_of_both_families_are_followed() -> Result<()> {
+    let pair = Pair::new()?;
+    pair.peer.ip(&["addr add 10.0.0.3/24 dev eth0", "addr add fd00::3/64 dev eth0 nodad"])?;
+    pair.lb.ip(&[
+        "route add 192.0.2.0/24 nexthop via 10.0.0.2 nexthop via 10.0.0.3",
+        "route add 2001:db8::/32 nexthop via fd00::2 nexthop via fd00::3",
+        "nexthop add id 1 via 10.0.0.2 dev eth0",
+        "nexthop add id 2 via 10.0.0.3 dev eth0",
+        "nexthop add id 3 group 1/2",
+        "route add 198.51.100.0/24 nhid 3",
+    ])?;
+    let following = Following::start(&pair.lb, &["192.0.2.9", "2001:db8::9", "198.51.100.9"])?;
+    let gateways = |address: &str, wanted: &[&str]| -> Result<()> {
+        let wanted = wanted.iter().map(|gateway| Ok(Some(gateway.parse()?))).collect::<Result<Vec<_>>>()?;
+        following.wait(address, |hop| {
+            let found: Vec<_> = hop.ways().iter().map(|way| way.gateway).collect();
+            (found == wanted).then_some(())
+        })
+    };
+    gateways("192.0.2.9", &["10.0.0.2", "10.0.0.3"])?;
+    gateways("2001:db8::9", &["fd00::2", "fd00::3"])?;
+    gateways("198.51.100.9", &["10.0.0.2", "10.0.0.3"])?;
+    pair.lb.ip(&["route replace 192.0.2.0/24 via 10.0.0.3"])?;
+    gateways("192.0.2.9", &["10.0.0.3"])
 }

@@ -82,8 +82,8 @@ impl Following {
 
     pub fn resolved_to(&self, address: &str, mut wanted: impl FnMut(&Egress) -> bool) -> Result<Egress> {
         self.wait(address, |hop| match hop {
-            NextHop::Resolved(egress) => wanted(egress).then(|| egress.clone()),
-            NextHop::Unresolved(_) => None,
+            NextHop::Resolved(ways) => ways.first().filter(|way| wanted(way)).cloned(),
+            NextHop::Local | NextHop::Unresolved(_) => None,
         })
     }
 
@@ -91,7 +91,7 @@ impl Following {
     pub fn unresolved(&self, address: &str, part: &str) -> Result<()> {
         self.wait(address, |hop| match hop {
             NextHop::Unresolved(why) => why.contains(part).then_some(()),
-            NextHop::Resolved(_) => None,
+            NextHop::Local | NextHop::Resolved(_) => None,
         })
     }
 }

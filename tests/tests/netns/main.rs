@@ -2,6 +2,7 @@
 
 mod harness;
 mod forward;
+mod ways;
 mod host;
 mod change;
 mod agent;

@@ -27,6 +27,18 @@ impl<P: DataPlane> Publisher<P> {
         Ok(())
     }
 
+    /// Writes further next hops, before any backend's entry says that there are some.
+    pub(super) fn write_hops(&mut self, snapshot: &Snapshot, applied: &mut Applied) -> Result<(), Error> {
+        for (key, entry) in &snapshot.hops {
+            if self.hops.get(key) != Some(entry) {
+                self.plane.set_hop(*key, Some(entry))?;
+                self.hops.insert(*key, *entry);
+                applied.backends += 1;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the entries of backends. Those that return keep their former target for now.
     pub(super) fn write_backends(&mut self, fate: &Fate<'_>, applied: &mut Applied) -> Result<(), Error> {
         for (id, backend) in &fate.snapshot.backends {
@@ -89,6 +101,11 @@ impl<P: DataPlane> Publisher<P> {
             self.plane.clear_counters(id)?;
             self.plane.set_backend(id, &Backend::default())?;
             self.backends.remove(&id);
+            applied.backends += 1;
+        }
+        for key in missing(&self.hops, &snapshot.hops) {
+            self.plane.set_hop(key, None)?;
+            self.hops.remove(&key);
             applied.backends += 1;
         }
         for port in missing(&self.tx_ports, &snapshot.tx_ports) {
