@@ -9,7 +9,10 @@ use crate::{
     setup, toolchain,
 };
 
-/// Files beside the binary: from the workspace, to below the root of the tarball.
+/// What is built: from the release build, to below the root of the tarball.
+const PROGRAMS: [(&str, &str); 2] = [("lb", "bin/lb"), ("lb-bench", "libexec/lb/lb-bench")];
+
+/// Files beside them: from the workspace, to below the root of the tarball.
 const FILES: [(&str, &str); 6] = [
     ("packaging/lb.service", "lib/systemd/system/lb.service"),
     ("packaging/lb-decap@.service", "lib/systemd/system/lb-decap@.service"),
@@ -22,7 +25,9 @@ const FILES: [(&str, &str); 6] = [
 /// Leaves `dist/lb-VERSION-TARGET.tar.gz` and its checksum. Unpack it over /usr/local.
 pub fn dist() -> Result<()> {
     setup::ensure()?;
-    run::run(run::cargo().args(["build", "--release", "--package", "lb-userspace", "--bin", "lb"]))?;
+    let packages = ["--package", "lb-userspace", "--package", "lb-tests"];
+    let binaries = PROGRAMS.iter().flat_map(|(binary, _)| ["--bin", binary]);
+    run::run(run::cargo().args(["build", "--release"]).args(packages).args(binaries))?;
     let name = format!("lb-{}-{}", env!("CARGO_PKG_VERSION"), target()?);
     let dist = run::workspace().join("dist");
     let stage = dist.join(&name);
@@ -30,7 +35,10 @@ pub fn dist() -> Result<()> {
         fs::remove_dir_all(&stage)?;
     }
     let release = run::debug_dir().with_file_name("release");
-    install(&release.join("lb"), &stage.join("bin/lb"))?;
+    for (binary, to) in PROGRAMS {
+        install(&release.join(binary), &stage.join(to))?;
+        strip(&stage.join(to))?;
+    }
     for (from, to) in FILES {
         install(&run::workspace().join(from), &stage.join(to))?;
     }
@@ -58,6 +66,15 @@ fn install(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("can't make {}", directory.display()))?;
     fs::copy(from, to).with_context(|| format!("can't copy {} to {}", from.display(), to.display()))?;
     Ok(())
+}
+
+/// Takes symbols out of a program, which makes it five times smaller, where there is a `strip` to do so.
+fn strip(program: &Path) -> Result<()> {
+    if !run::quiet(Command::new("strip").arg("--version")) {
+        println!("no `strip` (binutils): {} stays as large as it is", program.display());
+        return Ok(());
+    }
+    capture(Command::new("strip").arg(program)).map(drop)
 }
 
 fn target() -> Result<String> {

@@ -3,7 +3,7 @@
 mod backend;
 mod service;
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -131,6 +131,15 @@ pub enum Verb {
     Stats {
         /// Name of a service; all if none
         service: Option<String>,
+    },
+    /// Measure this machine beside other balancers (`lb bench --help`); needs root
+    ///
+    /// Runs lb-bench, which gets all words after `bench` as they are; options of lb before it mean nothing to lb-bench.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// What to measure and how
+        #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
     },
     /// Show the version
     Version,

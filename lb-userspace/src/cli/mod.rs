@@ -8,13 +8,14 @@ mod start;
 mod offline;
 mod decap;
 mod drain;
+mod bench;
 mod print;
 mod table;
 
 use std::{ffi::OsString, io::Write, process::ExitCode};
 
 use args::{Arguments, Output};
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use clap::{CommandFactory, error::ErrorKind};
 
 use crate::{
     api::Failure,
@@ -24,7 +25,7 @@ use crate::{
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let arguments = match Arguments::try_parse_from(&words) {
+    let arguments = match bench::parse(&words) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error, &words),
     };

@@ -7,6 +7,7 @@ use tokio::runtime::Runtime;
 
 use super::{
     args::{AgentArguments, Arguments, Global, HealthVerb, Output, Verb},
+    bench,
     convert::{self, Ask},
     decap, drain, offline, print, start,
 };
@@ -51,6 +52,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Error> {
             let path = filtered("/v1/stats", service.as_deref());
             caller.show_or(&path, || offline::stats(&caller.global, service.as_deref()), print::stats)
         }
+        Verb::Bench { arguments } => bench::run(&arguments),
         Verb::Version => version(&caller.global),
     }
 }

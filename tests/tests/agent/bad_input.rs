@@ -1,6 +1,6 @@
 //! Bad input: a clear message, its exit code, and nothing changed.
 
-use std::{fs, os::unix::process::CommandExt, process::Command, sync::Arc};
+use std::{fs, process::Command, sync::Arc};
 
 use lb_tests::{
     agent::{Agent, Instance, binary},
@@ -9,7 +9,7 @@ use lb_tests::{
     wait,
 };
 
-use crate::support::{agent, backend, everything, namespace, refusal, wait_for};
+use crate::support::{agent, backend, everything, give_up_rights, install, namespace, refusal, wait_for};
 
 /// An agent with a service and two backends.
 fn configured() -> Agent {
@@ -241,26 +241,14 @@ fn a_dead_agents_socket_is_replaced() {
 
 /// Runs `lb` for an instance as a user without rights. The binary is copied to where such a user can run it.
 fn as_nobody(netns: &Arc<Netns>, instance: &Instance, arguments: &[&str]) -> (Option<i32>, String) {
-    const NOBODY: u32 = 65_534;
     let place = TempDir::new().unwrap();
     let copy = place.path().join("lb");
-    // By another process: a descriptor open for writing here would be inherited by what other tests start meanwhile, and
-    // a file that anybody has open for writing can't be run.
-    assert!(Command::new("cp").arg(binary().unwrap()).arg(&copy).status().unwrap().success());
+    install(&binary().unwrap(), &copy);
     let mut command: Command = netns.command(&copy);
     command.arg("--socket").arg(instance.socket()).arg("--state-dir").arg(instance.state_dir());
     command.arg("--pin-dir").arg(instance.pin_dir()).args(arguments);
-    // setns comes first: it needs the rights that are given up here.
-    // SAFETY: plain system calls between fork and exec.
-    unsafe {
-        command.pre_exec(|| {
-            match (libc::setgroups(0, std::ptr::null()), libc::setgid(NOBODY), libc::setuid(NOBODY)) {
-                (0, 0, 0) => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            }
-        });
-    }
-    let output = command.output().unwrap();
+    // After setns, which needs the rights that are given up here.
+    let output = give_up_rights(&mut command).output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 

@@ -10,3 +10,4 @@ mod checks;
 mod drain;
 mod choice;
 mod dry_run;
+mod bench;

@@ -1,6 +1,6 @@
 //! What these tests share: running commands that fail, and proof that nothing changed.
 
-use std::{fs, sync::Arc};
+use std::{fs, os::unix::process::CommandExt as _, path::Path, process::Command, sync::Arc};
 
 use lb_tests::{
     agent::{Agent, Instance},
@@ -67,6 +67,28 @@ fn kind(code: i32) -> &'static str {
         7 => "invalid_configuration",
         8 => "timeout",
         other => panic!("unknown exit code {other}"),
+    }
+}
+
+/// Puts a program where it can be run.
+pub fn install(program: &Path, place: &Path) {
+    // By another process: a descriptor open for writing here would be inherited by what other tests start meanwhile, and
+    // a file that anybody has open for writing can't be run.
+    let status = Command::new("install").args(["-D", "-m", "755"]).args([program, place]).status();
+    assert!(status.unwrap().success());
+}
+
+/// A command without the rights of root.
+pub fn give_up_rights(command: &mut Command) -> &mut Command {
+    const NOBODY: u32 = 65_534;
+    // SAFETY: plain system calls between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            match (libc::setgroups(0, std::ptr::null()), libc::setgid(NOBODY), libc::setuid(NOBODY)) {
+                (0, 0, 0) => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        })
     }
 }
 
