@@ -8,7 +8,7 @@ use std::{
 
 use lb_common::{
     backend::{BACKEND_PRESENT, BACKEND_RESOLVED, Backend},
-    mode,
+    gue, mode,
     service::{SERVICE_LEAST_CONNECTIONS, SERVICE_QUIC, SERVICE_ROUND_ROBIN, Service as Wire},
     slot,
 };
@@ -131,6 +131,7 @@ fn input(service: &Service, members: Vec<Member>) -> ServiceInput {
         mode: match service.mode {
             Mode::L2 => mode::L2,
             Mode::Ipip => mode::IPIP,
+            Mode::Gue => mode::GUE,
         },
         // Sizes were checked when the service entered the desired state.
         class: class.map_or(slot::CLASS_DEFAULT, |class| class as u8),
@@ -140,10 +141,26 @@ fn input(service: &Service, members: Vec<Member>) -> ServiceInput {
     }
 }
 
+/// UDP port of the backends that a service's packets are sent to; none for tunnels without one.
+pub fn gue_port(service: &Service) -> Option<u16> {
+    (service.mode == Mode::Gue).then(|| service.gue_port.unwrap_or(gue::PORT))
+}
+
+/// Port of a backend's entry.
+fn port(service: &Service) -> [u8; 2] {
+    gue_port(service).unwrap_or(0).to_be_bytes()
+}
+
 fn entry(inputs: Inputs<'_>, service: &Service, address: IpAddr, (id, target): (u32, u32)) -> Backend {
     let (address_raw, family) = raw(address);
-    let absent =
-        Backend { target, flags: BACKEND_PRESENT, family, address: address_raw, ..Backend::default() };
+    let absent = Backend {
+        target,
+        flags: BACKEND_PRESENT,
+        family,
+        address: address_raw,
+        port: port(service),
+        ..Backend::default()
+    };
     let egress = match inputs.hops.get(&address) {
         Some(NextHop::Resolved(egress)) => egress,
         Some(NextHop::Unresolved(_)) => return absent,
@@ -153,7 +170,7 @@ fn entry(inputs: Inputs<'_>, service: &Service, address: IpAddr, (id, target): (
                 (held.family, held.address) == (family, address_raw)
                     && inputs.assignments.tx_port(held.ifindex).is_some()
             });
-            return held.map_or(absent, |held| Backend { target, ..*held });
+            return held.map_or(absent, |held| Backend { target, port: absent.port, ..*held });
         }
     };
     let tx_port = inputs.assignments.tx_port(egress.ifindex).and_then(|port| u16::try_from(port).ok());
