@@ -32,7 +32,8 @@ pub struct Backend {
     pub hops: u8,
     /// Largest IP packet that the egress interface takes, in bytes.
     pub mtu: u16,
-    /// Port on the backend, network byte order, for the modes that translate it. Zero: unchanged.
+    /// Port on the backend, network byte order, for the modes that translate it (zero: unchanged). For
+    /// [`crate::mode::GUE`]: destination port of the outer datagrams.
     pub port: [u8; 2],
     /// Address of the backend.
     pub address: RawAddr,

@@ -12,6 +12,7 @@ pub mod flow;
 pub mod connections;
 pub mod rate;
 pub mod mode;
+pub mod gue;
 pub mod backend;
 pub mod csum;
 pub mod verdict;

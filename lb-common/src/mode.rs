@@ -4,6 +4,8 @@
 pub const L2: u8 = 1;
 /// IP-in-IP: an outer IPv4 or IPv6 header towards the backend, which decapsulates and replies directly.
 pub const IPIP: u8 = 2;
+/// An IP packet in UDP, see [`crate::gue`]; the rest is as in [`IPIP`].
+pub const GUE: u8 = 3;
 
 /// From here on: no service but an address that the packet path has to know.
 pub const MARKER: u8 = 0x80;

@@ -81,6 +81,16 @@ impl Segment {
         }
     }
 
+    /// Puts the segment in an IPv4 header, as a tunnel makes one: TTL 64, not to be fragmented, no identification.
+    pub fn outer_v4(self, source: Ipv4Addr, destination: Ipv4Addr, tos: u8) -> V4 {
+        V4 { tos, ttl: 64, id: 0, ..self.v4(source, destination) }
+    }
+
+    /// Puts the segment in an IPv6 header, as a tunnel makes one: hop limit 64.
+    pub fn outer_v6(self, source: Ipv6Addr, destination: Ipv6Addr, traffic_class: u8, flow_label: u32) -> V6 {
+        V6 { traffic_class, flow_label, hop_limit: 64, ..self.v6(source, destination) }
+    }
+
     fn fill_checksum(&mut self, addresses: &[u8]) {
         let Some(at) = self.checksum_at else { return };
         let mut summed = addresses.to_vec();
@@ -113,18 +123,24 @@ pub struct Ip {
 impl Ip {
     /// The packet in an IPv4 header, as a tunnel makes one: TTL 64, not to be fragmented, no identification.
     pub fn in_v4(&self, source: Ipv4Addr, destination: Ipv4Addr, tos: u8) -> V4 {
-        let protocol = if self.ether_type == 0x0800 { 4 } else { 41 };
-        let mut outer = other(protocol, &self.bytes).v4(source, destination);
-        (outer.tos, outer.ttl, outer.id) = (tos, 64, 0);
-        outer
+        self.in_ip().outer_v4(source, destination, tos)
     }
 
     /// The packet in an IPv6 header, as a tunnel makes one: hop limit 64.
     pub fn in_v6(&self, source: Ipv6Addr, destination: Ipv6Addr, traffic_class: u8, flow_label: u32) -> V6 {
-        let protocol = if self.ether_type == 0x0800 { 4 } else { 41 };
-        let mut outer = other(protocol, &self.bytes).v6(source, destination);
-        (outer.traffic_class, outer.hop_limit, outer.flow_label) = (traffic_class, 64, flow_label);
-        outer
+        self.in_ip().outer_v6(source, destination, traffic_class, flow_label)
+    }
+
+    /// The packet as the payload of another.
+    fn in_ip(&self) -> Segment {
+        other(if self.ether_type == 0x0800 { 4 } else { 41 }, &self.bytes)
+    }
+
+    /// The packet in a UDP datagram without a checksum, as a tunnel makes one.
+    pub fn in_udp(&self, source: u16, destination: u16) -> Segment {
+        let length = 8 + self.bytes.len() as u16;
+        let header = [source, destination, length, 0].map(u16::to_be_bytes).concat();
+        other(17, &[header, self.bytes.clone()].concat())
     }
 
     /// Overwrites bytes, to make a packet that contradicts itself.

@@ -1,13 +1,27 @@
 //! Rewrites a packet for its backend, in the mode of its service.
 
 pub mod l2;
+mod outer;
 pub mod ipip;
+pub mod gue;
 
 use aya_ebpf::programs::XdpContext;
 use lb_common::{addr::FAMILY_V6, backend::Backend, mode, service::Service, verdict::Reason};
-use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use lb_ebpf::packet::{Flow, Packet};
+
+/// Bytes that the packet grows by on its way to the backend.
+#[inline(always)]
+pub fn overhead(service: &Service, backend: &Backend) -> u32 {
+    let bytes = match (service.mode, backend.family) {
+        (mode::IPIP, FAMILY_V6) => outer::V6_LEN,
+        (mode::IPIP, _) => outer::V4_LEN,
+        (mode::GUE, FAMILY_V6) => gue::OVER_V6_LEN,
+        (mode::GUE, _) => gue::OVER_V4_LEN,
+        _ => 0,
+    };
+    bytes as u32
+}
 
 /// Whether the packet fits the egress interface once it is rewritten.
 ///
@@ -15,12 +29,11 @@ use lb_ebpf::packet::{Flow, Packet};
 /// [`Reason::TooBig`]
 #[inline(always)]
 pub fn check_mtu<F>(service: &Service, packet: &Packet<F>, backend: &Backend) -> Result<(), Reason> {
-    let outer = match (service.mode, backend.family) {
-        (mode::IPIP, FAMILY_V6) => Ipv6Hdr::LEN,
-        (mode::IPIP, _) => Ipv4Hdr::LEN,
-        _ => 0,
-    };
-    if packet.length + outer as u32 > u32::from(backend.mtu) { Err(Reason::TooBig) } else { Ok(()) }
+    if packet.length + overhead(service, backend) > u32::from(backend.mtu) {
+        Err(Reason::TooBig)
+    } else {
+        Ok(())
+    }
 }
 
 /// Rewrites the packet.
@@ -35,9 +48,9 @@ pub fn forward<F: Flow>(
     backend: &Backend,
     hash: u64,
 ) -> Result<(), Reason> {
-    if service.mode == mode::IPIP {
-        ipip::forward(ctx, packet, backend, hash)
-    } else {
-        l2::forward(ctx, backend)
+    match service.mode {
+        mode::IPIP => ipip::forward(ctx, packet, backend, hash),
+        mode::GUE => gue::forward(ctx, packet, backend, hash),
+        _ => l2::forward(ctx, backend),
     }
 }

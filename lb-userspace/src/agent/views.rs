@@ -120,6 +120,7 @@ impl State {
             mode: service.mode,
             table_size: service.table_size,
             encap_source: service.encap_source.map(|prefix| prefix.to_string()),
+            gue_port: merge::gue_port(service),
             algorithm: service.algorithm,
             source_prefix: merge::source_prefix(service),
             quic: service.quic,

@@ -105,6 +105,9 @@ pub struct ServiceView {
     pub table_size: u32,
     /// Prefix of outer source addresses; none: the egress interface's own.
     pub encap_source: Option<String>,
+    /// UDP port of the backends that packets are sent to; none for modes other than `gue`.
+    #[serde(default)]
+    pub gue_port: Option<u16>,
     /// How a connection's backend is chosen.
     pub algorithm: Algorithm,
     /// Leading bits of the client's address that `source_hash` looks at; none for other algorithms.

@@ -18,6 +18,7 @@ fn settings(arguments: SettingArguments, vip: Option<Vip>) -> Box<Settings> {
         mode: arguments.mode,
         table_size: arguments.table_size,
         encap_source: arguments.encap_source,
+        gue_port: arguments.gue_port,
         algorithm: arguments.algorithm,
         source_prefix4: arguments.source_prefix4,
         source_prefix6: arguments.source_prefix6,

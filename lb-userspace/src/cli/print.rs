@@ -147,6 +147,9 @@ pub(super) fn service(detail: &ServiceDetail) -> Result<(), Error> {
         let slow_start = std::time::Duration::from_millis(service.slow_start_ms);
         facts.push(("slow start", humantime::format_duration(slow_start).to_string()));
     }
+    if let Some(port) = service.gue_port {
+        facts.push(("gue port", port.to_string()));
+    }
     if let Some(source) = &service.encap_source {
         facts.push(("encap source", source.clone()));
     }
@@ -309,6 +312,7 @@ fn mode(mode: Mode) -> &'static str {
     match mode {
         Mode::L2 => "l2",
         Mode::Ipip => "ipip",
+        Mode::Gue => "gue",
     }
 }
 

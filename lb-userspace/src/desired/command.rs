@@ -92,6 +92,8 @@ pub struct Settings {
     pub table_size: Option<u32>,
     /// Outer source addresses.
     pub encap_source: Option<EncapSource>,
+    /// UDP port of the backends that GUE sends to.
+    pub gue_port: Option<u16>,
     /// How a connection's backend is chosen.
     pub algorithm: Option<Algorithm>,
     /// Leading bits of an IPv4 client's address that source-hash looks at.

@@ -52,8 +52,11 @@ pub struct Service {
     pub table_size: u32,
     /// How backends are checked.
     pub check: Check,
-    /// Outer source addresses of `ipip` are taken from this prefix, varied by flow. None: the egress interface's own.
+    /// Outer source addresses of tunnels are taken from this prefix, varied by flow. None: the egress interface's own.
     pub encap_source: Option<Prefix>,
+    /// UDP port of the backends that [`Mode::Gue`] sends to. None: [`lb_common::gue::PORT`].
+    #[serde(default)]
+    pub gue_port: Option<u16>,
     /// How a connection's backend is chosen.
     #[serde(default)]
     pub algorithm: Algorithm,
@@ -116,6 +119,8 @@ pub enum Mode {
     L2,
     /// Direct return through an IP-in-IP tunnel; backends may be anywhere.
     Ipip,
+    /// Direct return through a tunnel of UDP datagrams (GUE variant 1); backends may be anywhere.
+    Gue,
 }
 
 /// An address with a prefix length, as in `10.9.0.0/16`.

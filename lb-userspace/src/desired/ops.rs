@@ -132,6 +132,7 @@ fn service_add(desired: &mut Desired, name: &str, settings: &Settings) -> Result
         table_size: slot::SIZE_DEFAULT as u32,
         check: check::default_for(&vip),
         encap_source: None,
+        gue_port: None,
         algorithm: Algorithm::default(),
         source_prefix: None,
         quic: false,
@@ -187,6 +188,8 @@ fn change(desired: &mut Desired, name: &str, mut service: Service, settings: &Se
         Some(EncapSource::Interface) => service.encap_source = None,
         None => {}
     }
+    // A port of its own goes with the mode, and is refused where the mode is another.
+    service.gue_port = settings.gue_port.or(service.gue_port.filter(|_| service.mode == Mode::Gue));
     service.check = check::changed(&service.check, &settings.check)?;
     choose(&mut service, settings)?;
     no_such_vip(desired, name, service.vip)?;

@@ -189,6 +189,23 @@ fn encap_source_is_for_ipip_and_of_the_backends_family() {
 }
 
 #[test]
+fn a_gue_port_is_for_gue_and_goes_with_it() {
+    let gue = |port| {
+        add_with("x", "192.0.2.1:80/tcp", move |settings| {
+            (settings.mode, settings.gue_port) = (Some(Mode::Gue), Some(port));
+        })
+    };
+    let l2 = add_with("y", "192.0.2.1:80/tcp", |settings| settings.gue_port = Some(6081));
+    refused(&Desired::new(7), &l2, Kind::InvalidConfiguration, "--mode gue");
+    refused(&Desired::new(7), &gue(0), Kind::InvalidConfiguration, "not a port");
+    let state = after(&[gue(6081)]);
+    let check = set("x", |settings| settings.check.rise = Some(5));
+    assert_eq!(apply(&state, &check).unwrap().services["x"].gue_port, Some(6081));
+    let ipip = set("x", |settings| settings.mode = Some(Mode::Ipip));
+    assert_eq!(apply(&state, &ipip).unwrap().services["x"].gue_port, None);
+}
+
+#[test]
 fn checks_that_contradict_themselves() {
     type Case = (fn(&mut CheckSettings), &'static str);
     let cases: [Case; 8] = [

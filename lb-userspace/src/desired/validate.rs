@@ -72,6 +72,7 @@ pub(super) fn service(name: &str, service: &Service) -> Result<(), Error> {
             return Err(wrong(format!("backend {address} has the end of a drain but is not drained")));
         }
     }
+    gue_port(service).map_err(|error| wrong(error.message))?;
     match service.encap_source {
         Some(prefix) => encap_source(service, prefix).map_err(|error| wrong(error.message)),
         None => Ok(()),
@@ -111,14 +112,24 @@ fn backend_address(service: &Service, address: IpAddr) -> Result<(), Error> {
         return wrong("this is the service's own address; give the backend's");
     }
     if service.mode == Mode::L2 && address.is_ipv4() != service.vip.address.is_ipv4() {
-        return wrong("of another family than the service address, which mode l2 can't do; use --mode ipip");
+        return wrong(
+            "of another family than the service address, which mode l2 can't do; use --mode ipip or gue",
+        );
     }
     Ok(())
 }
 
+fn gue_port(service: &Service) -> Result<(), Error> {
+    match service.gue_port {
+        Some(_) if service.mode != Mode::Gue => Err(Error::invalid("--gue-port is only for --mode gue")),
+        Some(0) => Err(Error::invalid("--gue-port 0: not a port; give 1 to 65535")),
+        _ => Ok(()),
+    }
+}
+
 fn encap_source(service: &Service, prefix: Prefix) -> Result<(), Error> {
-    if service.mode != Mode::Ipip {
-        return Err(Error::invalid("--encap-source is only for --mode ipip"));
+    if !matches!(service.mode, Mode::Ipip | Mode::Gue) {
+        return Err(Error::invalid("--encap-source is only for --mode ipip and gue"));
     }
     if prefix.address.is_unspecified() || prefix.address.is_multicast() || prefix.address.is_loopback() {
         return Err(Error::invalid(format!("--encap-source {prefix}: not a unicast prefix")));

@@ -10,7 +10,7 @@ use lb_common::{
     backend::{
         BACKEND_LOCAL, BACKEND_MULTIPATH, BACKEND_PRESENT, BACKEND_RESOLVED, Backend, MAX_HOPS, hop_key,
     },
-    mode,
+    gue, mode,
     service::{SERVICE_LEAST_CONNECTIONS, SERVICE_QUIC, SERVICE_ROUND_ROBIN, Service as Wire},
     slot,
 };
@@ -137,6 +137,7 @@ fn input(service: &Service, members: Vec<Member>) -> ServiceInput {
         mode: match service.mode {
             Mode::L2 => mode::L2,
             Mode::Ipip => mode::IPIP,
+            Mode::Gue => mode::GUE,
         },
         // Sizes were checked when the service entered the desired state.
         class: class.map_or(slot::CLASS_DEFAULT, |class| class as u8),
@@ -146,11 +147,27 @@ fn input(service: &Service, members: Vec<Member>) -> ServiceInput {
     }
 }
 
+/// UDP port of the backends that a service's packets are sent to; none for tunnels without one.
+pub fn gue_port(service: &Service) -> Option<u16> {
+    (service.mode == Mode::Gue).then(|| service.gue_port.unwrap_or(gue::PORT))
+}
+
+/// Port of a backend's entry.
+fn port(service: &Service) -> [u8; 2] {
+    gue_port(service).unwrap_or(0).to_be_bytes()
+}
+
 /// The entries of a backend, one per next hop: at least one.
 fn entries(inputs: Inputs<'_>, service: &Service, address: IpAddr, (id, target): (u32, u32)) -> Vec<Backend> {
     let (address_raw, family) = raw(address);
-    let absent =
-        Backend { target, flags: BACKEND_PRESENT, family, address: address_raw, ..Backend::default() };
+    let absent = Backend {
+        target,
+        flags: BACKEND_PRESENT,
+        family,
+        address: address_raw,
+        port: port(service),
+        ..Backend::default()
+    };
     match inputs.hops.get(&address) {
         Some(NextHop::Resolved(ways)) => {
             let entries = ways.iter().take(usize::from(MAX_HOPS));
@@ -170,7 +187,7 @@ fn entries(inputs: Inputs<'_>, service: &Service, address: IpAddr, (id, target):
                 (held.family, held.address) == (family, address_raw)
                     && (!leaves(held) || inputs.assignments.tx_port(held.ifindex).is_some())
             });
-            vec![held.map_or(absent, |held| Backend { target, ..*held })]
+            vec![held.map_or(absent, |held| Backend { target, port: absent.port, ..*held })]
         }
     }
 }
@@ -179,7 +196,7 @@ fn entries(inputs: Inputs<'_>, service: &Service, address: IpAddr, (id, target):
 /// be one of its own.
 fn local(service: &Service, absent: Backend) -> Backend {
     match service.mode {
-        Mode::L2 | Mode::Ipip => {
+        Mode::L2 | Mode::Ipip | Mode::Gue => {
             Backend { flags: BACKEND_PRESENT | BACKEND_RESOLVED | BACKEND_LOCAL, mtu: u16::MAX, ..absent }
         }
     }

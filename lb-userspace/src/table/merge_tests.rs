@@ -266,6 +266,22 @@ fn the_outer_source_is_the_egress_or_spread_over_a_prefix() {
 }
 
 #[test]
+fn only_backends_of_gue_have_a_port() {
+    let port = |mode, port| {
+        let world = World::new(&[
+            add("t", "192.0.2.1:80/tcp", |settings| {
+                (settings.mode, settings.gue_port) = (Some(mode), port);
+            }),
+            backends("t", &["10.0.0.2"], 1),
+        ]);
+        world.merge().backends.values().next().unwrap().port
+    };
+    assert_eq!(port(Mode::Ipip, None), [0, 0]);
+    assert_eq!(port(Mode::Gue, None), 6080u16.to_be_bytes());
+    assert_eq!(port(Mode::Gue, Some(5555)), 5555u16.to_be_bytes());
+}
+
+#[test]
 fn a_backend_in_maintenance_is_down_in_its_service_alone() {
     let mut world = World::new(&[
         add("a", "192.0.2.1:80/tcp", |_| {}),

@@ -60,6 +60,8 @@ const ROWS: &[Row] = &[
         2,
         "beyond the length",
     ),
+    ("service add other --vip 192.0.2.1:81/tcp --mode ipip --gue-port 6081", 7, "--mode gue"),
+    ("service add other --vip 192.0.2.1:81/tcp --mode gue --gue-port 0", 2, "0"),
     ("service add other --vip 192.0.2.1:81/tcp --check-path /x", 7, "--check http"),
     ("service add other --vip 192.0.2.1:81/tcp --check http --check-path x", 7, "begin with /"),
     ("service add other --vip 192.0.2.1:81/tcp --check http --check-status 99", 7, "100-599"),

@@ -51,6 +51,7 @@ fn every_kind_of_case_comes_out_as_described() {
     ]);
     cases.extend(algorithms.map(|algorithm| l2.algorithm(algorithm)));
     cases.extend([Case::new(Mode::L2, 6).flows(FLOWS), Case::new(Mode::Ipip, 4).flows(FLOWS)]);
+    cases.extend([4, 6].map(|family| Case::new(Mode::Gue, family).flows(FLOWS)));
     cases.extend([l2.services(300, 1), l2.services(300, 300), l2.backends(10_000)]);
     for family in [4, 6] {
         let pass = Case::new(Mode::Pass, family).flows(FLOWS);

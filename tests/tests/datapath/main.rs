@@ -4,6 +4,7 @@
 
 mod world;
 mod forward;
+mod gue;
 mod headers;
 mod reasons;
 mod choice;

@@ -18,6 +18,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("tcp v4 in ipip with two tags", v4(data(), 3).frame().tag(0x88a8, 1).tag(0x8100, 2)),
         ("tcp v6 with a tag", v6(data(), 5).frame().tag(0x8100, 2)),
         ("udp v6 with extension headers", v6(datagram(), 6).extension(0, 8).extension(51, 16).frame()),
+        ("tcp v4 in gue", v4(data(), 51).frame()),
         ("tcp v6 in ipip", v6(data(), 7).frame()),
     ]
 }

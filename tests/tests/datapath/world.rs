@@ -182,6 +182,14 @@ fn backends() -> Vec<(u32, Backend)> {
         (16, Backend { mtu: 100, ..v6(16) }),
         (17, Backend { source_spread_bits: 32, ..v4(17) }),
     ];
+    let gue = |port: u16, backend| Backend { port: port.to_be_bytes(), ..backend };
+    all.extend([
+        (30, gue(6080, v4(30))),
+        (31, gue(6081, v6(31))),
+        (32, gue(6080, Backend { source_spread_bits: 8, ..v4(32) })),
+        (33, gue(6080, Backend { mtu: 100, ..v4(33) })),
+        (34, gue(6080, Backend { mtu: 100, ..v6(34) })),
+    ]);
     all.extend((11..=14).map(|id| (id, v4(id))));
     all.extend((20..=23).map(|id| (id, v4(id))));
     all
@@ -240,6 +248,14 @@ fn services() -> Vec<WorldService> {
         v6(46, mode::L2, Slots::moving(20, 21)),
         v4(47, mode::IPIP, Slots::settled(5)),
         v4(48, mode::L2, Slots::moving(7, 21)),
+        v4(50, mode::GUE, Slots::steady(30)),
+        v4(51, mode::GUE, Slots::steady(31)),
+        v6(52, mode::GUE, Slots::steady(31)),
+        v6(53, mode::GUE, Slots::steady(30)),
+        service(54, vip4(54).into(), 53, UDP, mode::GUE, Slots::steady(30)),
+        v4(55, mode::GUE, Slots::steady(32)),
+        v4(56, mode::GUE, Slots::steady(33)),
+        v4(57, mode::GUE, Slots::steady(34)),
     ]
 }
 

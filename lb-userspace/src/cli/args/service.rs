@@ -62,7 +62,7 @@ pub enum ServiceVerb {
 /// Settings of a service.
 #[derive(Debug, Args)]
 pub struct SettingArguments {
-    /// l2: backends share the segment (default); ipip: they may be anywhere
+    /// l2: backends share the segment (default); ipip, gue: they may be anywhere
     #[arg(long, value_enum)]
     pub mode: Option<Mode>,
     /// Slots: 1021, 8191, 65537 (default) or 524287
@@ -83,9 +83,12 @@ pub struct SettingArguments {
     /// Time in which a backend that becomes healthy or ready rises to its weight, in ten steps; 0s: at once (default)
     #[arg(long, value_parser = milliseconds, value_name = "TIME")]
     pub slow_start: Option<u64>,
-    /// Vary the outer source address of ipip over a prefix; `interface` for the interface's own
+    /// Vary the outer source address of ipip and gue over a prefix; `interface` for the interface's own
     #[arg(long, value_parser = encap_source, value_name = "PREFIX")]
     pub encap_source: Option<EncapSource>,
+    /// UDP port of the backends that gue sends to (default 6080)
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), allow_negative_numbers = true)]
+    pub gue_port: Option<u16>,
     /// Health check (default: tcp on the service's port; none for UDP and any port)
     #[arg(long, value_enum)]
     pub check: Option<CheckName>,

@@ -21,6 +21,8 @@ pub enum Mode {
     L2,
     /// IP in IP.
     Ipip,
+    /// IP in UDP.
+    Gue,
     /// Not at all: the packets are for nobody's service.
     Pass,
 }
@@ -165,7 +167,11 @@ impl Case {
             Algorithm::RoundRobin => SERVICE_ROUND_ROBIN,
             Algorithm::LeastConnections => SERVICE_LEAST_CONNECTIONS,
         };
-        let mode = if self.mode == Mode::Ipip { mode::IPIP } else { mode::L2 };
+        let mode = match self.mode {
+            Mode::Ipip => mode::IPIP,
+            Mode::Gue => mode::GUE,
+            Mode::L2 | Mode::Pass => mode::L2,
+        };
         Service { id, mode, class: self.class, flags }
     }
 
@@ -203,6 +209,7 @@ impl fmt::Display for Mode {
         f.write_str(match self {
             Self::L2 => "l2",
             Self::Ipip => "ipip",
+            Self::Gue => "gue",
             Self::Pass => "pass",
         })
     }

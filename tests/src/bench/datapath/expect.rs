@@ -7,7 +7,7 @@ use lb_common::{backend::Backend, flow::FlowEntry, hash::Keys};
 
 use super::{
     case::{Mode, State},
-    setup::Setup,
+    setup::{GUE_PORT, Setup},
 };
 
 /// Verdict for packets to the host.
@@ -41,6 +41,19 @@ impl Fate {
             (Mode::Ipip, (IpAddr::V4(source), IpAddr::V4(address))) => ip.in_v4(source, address, 0).frame(),
             (Mode::Ipip, (IpAddr::V6(source), IpAddr::V6(address))) => {
                 ip.in_v6(source, address, 0, hash as u32 & 0x000f_ffff).frame()
+            }
+            (Mode::Gue, (source, address)) => {
+                let label = hash as u32 & 0x000f_ffff;
+                let datagram = ip.in_udp(49_152 + (hash >> 18 & 0x3fff) as u16, GUE_PORT);
+                match (source, address) {
+                    (IpAddr::V4(source), IpAddr::V4(address)) => {
+                        datagram.outer_v4(source, address, 0).frame()
+                    }
+                    (IpAddr::V6(source), IpAddr::V6(address)) => {
+                        datagram.outer_v6(source, address, 0, label).frame()
+                    }
+                    _ => unreachable!("a backend's addresses are of one family"),
+                }
             }
             _ => ip.frame(),
         };

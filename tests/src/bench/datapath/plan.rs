@@ -57,7 +57,7 @@ pub fn groups(quick: bool, filter: Option<&str>) -> Vec<Group> {
 
 fn all() -> Vec<Group> {
     let mut groups = Vec::new();
-    for mode in [Mode::L2, Mode::Ipip] {
+    for mode in [Mode::L2, Mode::Ipip, Mode::Gue] {
         groups.push(untracked(mode, &FLOWS));
     }
     for mode in [Mode::L2, Mode::Ipip] {
@@ -74,9 +74,11 @@ fn all() -> Vec<Group> {
 fn few() -> Vec<Group> {
     let tracked = Case::new(Mode::L2, 4).state(State::Tracked).flows(1 << 16);
     let ipip = [4, 6].map(|family| Case::new(Mode::Ipip, family));
+    let gue = [4, 6].map(|family| Case::new(Mode::Gue, family));
     vec![
         untracked(Mode::L2, &[1, MANY]),
         plain("ipip", ipip.to_vec()),
+        plain("gue", gue.to_vec()),
         plain("tracked", vec![tracked]),
         passed(),
         services(&[1, 100]),

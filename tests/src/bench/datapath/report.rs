@@ -42,7 +42,7 @@ pub struct Row {
     pub group: String,
     /// All that tells it from the others of the group.
     pub label: String,
-    /// `l2`, `ipip` or `pass`.
+    /// `l2`, `ipip`, `gue` or `pass`.
     pub mode: String,
     /// 4 or 6.
     pub family: u8,

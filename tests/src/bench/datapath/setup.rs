@@ -21,6 +21,8 @@ const SEED: u64 = 0x1234_5678_9abc_def0;
 /// Source address of the outer headers.
 const BALANCER: u32 = 0x0a03_0001;
 const PORT: u16 = 80;
+/// Port of the backends for GUE.
+pub const GUE_PORT: u16 = 6080;
 const TCP: u8 = 6;
 /// Length of an Ethernet header.
 const ETHERNET: usize = 14;
@@ -183,6 +185,7 @@ fn entry(case: &Case, id: u32) -> lb_common::backend::Backend {
     lb_common::backend::Backend {
         next_hop_mac: [2, 0, 1, a, b, c],
         source_mac: [2, 0, 2, a, b, c],
+        port: GUE_PORT.to_be_bytes(),
         ..backend(id, address(0x0a01_0000 + id), address(BALANCER))
     }
 }

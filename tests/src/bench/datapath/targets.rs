@@ -27,6 +27,7 @@ fn limit_ns(row: &Row) -> Option<f64> {
     match (&*row.group, &*row.label) {
         ("l2", "l2/4/1M/steady") => Some(40.0),
         ("ipip", "ipip/4/1M/steady") => Some(65.0),
+        ("gue", "gue/4/1M/steady") => Some(75.0),
         ("pass", _) => Some(25.0),
         _ => None,
     }
@@ -79,9 +80,10 @@ mod tests {
 
     #[test]
     fn each_limit_is_held_and_missed() {
-        let (l2, ipip) = (Case::new(Mode::L2, 4), Case::new(Mode::Ipip, 4));
+        let [l2, ipip, gue] = [Mode::L2, Mode::Ipip, Mode::Gue].map(|mode| Case::new(mode, 4));
         let pass = Case::new(Mode::Pass, 6).state(State::OtherPort);
-        for (group, case, limit) in [("l2", l2, 40.0), ("ipip", ipip, 65.0), ("pass", pass, 25.0)] {
+        let limits = [("l2", l2, 40.0), ("ipip", ipip, 65.0), ("gue", gue, 75.0), ("pass", pass, 25.0)];
+        for (group, case, limit) in limits {
             let of = |added_ns| missed(&report(vec![row(group, case, added_ns)], Vec::new()));
             assert_eq!((of(limit), of(limit + 0.1).len()), (Vec::new(), 1), "{group}");
         }
@@ -101,8 +103,8 @@ mod tests {
             assert_eq!(missed(&report(Vec::new(), vec![twice])).len(), 1, "{}", comparison.name);
             judged += 1;
         }
-        // Two modes: flat and moving per family, and v6 to v4; and the services.
-        assert_eq!(judged, 2 * 5 + 1);
+        // Three modes: flat and moving per family, and v6 to v4; and the services.
+        assert_eq!(judged, 3 * 5 + 1);
     }
 
     #[test]
