@@ -5,6 +5,7 @@
 mod world;
 mod forward;
 mod headers;
+mod sctp;
 mod reasons;
 mod choice;
 mod transition;

@@ -2,6 +2,7 @@
 
 mod harness;
 mod forward;
+mod sctp;
 mod host;
 mod change;
 mod agent;

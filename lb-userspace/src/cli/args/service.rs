@@ -18,7 +18,7 @@ pub enum ServiceVerb {
     Add {
         /// Name
         name: String,
-        /// What clients connect to: ADDR:PORT/tcp or /udp, IPv6 in brackets; port 0 is any port
+        /// What clients connect to: ADDR:PORT/tcp, /udp or /sctp, IPv6 in brackets; port 0 is any port
         #[arg(long, value_name = "ADDR:PORT/PROTO")]
         vip: Vip,
         /// Everything else
@@ -86,7 +86,7 @@ pub struct SettingArguments {
     /// Vary the outer source address of ipip over a prefix; `interface` for the interface's own
     #[arg(long, value_parser = encap_source, value_name = "PREFIX")]
     pub encap_source: Option<EncapSource>,
-    /// Health check (default: tcp on the service's port; none for UDP and any port)
+    /// Health check (default: tcp on the service's port; none for UDP, SCTP and any port)
     #[arg(long, value_enum)]
     pub check: Option<CheckName>,
     /// Port on the backend that is checked
