@@ -17,7 +17,7 @@ pub struct FlowKey {
     pub source_port: [u8; 2],
     /// Service port.
     pub destination_port: [u8; 2],
-    /// IP protocol number (6 or 17).
+    /// IP protocol number (6, 17 or 132).
     pub protocol: u8,
     /// Family of both addresses, [`crate::addr::FAMILY_V4`] or [`crate::addr::FAMILY_V6`].
     pub family: u8,

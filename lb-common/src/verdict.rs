@@ -8,7 +8,7 @@ pub enum Reason {
     NotIp = 0,
     /// Passed: no service has this address, protocol and port.
     NotService = 1,
-    /// Passed: neither TCP nor UDP (ICMP, ESP, ...).
+    /// Passed: none of TCP, UDP and SCTP (ICMP, ESP, ...).
     OtherProtocol = 2,
     /// Passed: a fragment, which has no ports of its own or whose later parts have none.
     Fragment = 3,

@@ -47,13 +47,13 @@ impl Record {
         }
     }
 
-    /// Whether the packet begins a TCP connection.
+    /// Whether the packet begins a TCP connection or an SCTP association.
     #[inline(always)]
     pub fn opens_tcp(&self) -> bool {
         opens_tcp(self.tcp_flags)
     }
 
-    /// Whether the packet begins a connection: by its TCP flags, or in QUIC by its type.
+    /// Whether the packet begins a connection: by its TCP flags or SCTP chunk, or in QUIC by its type.
     #[inline(always)]
     pub fn opens(&self, ctx: &XdpContext, service: &Service) -> bool {
         let may_be_quic = service.flags & SERVICE_QUIC != 0 && self.is_udp();

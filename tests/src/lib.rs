@@ -16,6 +16,7 @@ pub mod netns;
 pub mod packet;
 pub mod ping;
 pub mod runner;
+pub mod sctp;
 pub mod server;
 pub mod signals;
 pub mod topology;

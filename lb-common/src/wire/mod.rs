@@ -32,6 +32,8 @@ pub mod protocol {
     pub const AUTHENTICATION: u8 = 51;
     /// IPv6 destination options.
     pub const DESTINATION_OPTIONS: u8 = 60;
+    /// SCTP.
+    pub const SCTP: u8 = 132;
 }
 
 /// Length of a VLAN tag.

@@ -8,6 +8,7 @@ pub mod link;
 pub mod v4;
 pub mod v6;
 pub mod quic;
+pub mod sctp;
 pub mod rewrite;
 pub mod tunnel;
 
@@ -58,13 +59,13 @@ pub struct Packet<F> {
     pub length: u32,
     /// IPv4 type of service or IPv6 traffic class: DSCP and ECN.
     pub traffic_class: u8,
-    /// Flags of the TCP header; zero for UDP.
+    /// Flags of the TCP header, or those that say the same as SCTP's first chunk; zero for UDP.
     pub tcp_flags: u8,
     /// Where the transport header begins in the frame.
     pub transport_at: usize,
 }
 
-/// Whether a packet with these TCP flags opens a connection; those of UDP are 0.
+/// Whether a packet with these TCP flags, or SCTP's in their terms, opens a connection; those of UDP are 0.
 #[inline(always)]
 pub fn opens_tcp(tcp_flags: u8) -> bool {
     tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN
@@ -95,7 +96,7 @@ pub fn parse(ctx: &XdpContext) -> Result<Parsed, Reason> {
     }
 }
 
-/// Ports (both in one word, as loaded) and TCP flags.
+/// Ports (both in one word, as loaded) and TCP flags, or what amounts to them.
 struct Transport {
     ports: u32,
     tcp_flags: u8,
@@ -118,6 +119,13 @@ fn transport(frame: &Frame, at: usize, room: u32, protocol: u8) -> Result<Transp
             }
             // SAFETY: the whole header was checked to lie in the frame.
             Ok(unsafe { Transport { ports: frame::load(at), tcp_flags: 0 } })
+        }
+        protocol::SCTP => {
+            if room < sctp::LEN as u32 || !frame.holds(at, sctp::LEN) {
+                return Err(Reason::Malformed);
+            }
+            // SAFETY: the headers were checked to lie in the frame.
+            Ok(unsafe { Transport { ports: frame::load(at), tcp_flags: sctp::as_tcp_flags(at) } })
         }
         _ => Err(Reason::OtherProtocol),
     }

@@ -51,6 +51,17 @@ fn web() -> Desired {
 }
 
 #[test]
+fn an_sctp_service_is_not_checked_and_is_no_quic() {
+    let service = &after(&[add("sip", "192.0.2.1:5060/sctp")]).services["sip"];
+    assert_eq!(
+        (&service.check.kind, service.vip.to_string()),
+        (&CheckKind::None, "192.0.2.1:5060/sctp".into())
+    );
+    let quic = add_with("sip", "192.0.2.1:5060/sctp", |settings| settings.quic = Some(true));
+    refused(&web(), &quic, Kind::InvalidConfiguration, "--quic is for UDP");
+}
+
+#[test]
 fn a_tcp_service_is_checked_on_its_port() {
     let service = &web().services["web"];
     assert_eq!((service.id, service.table_size, service.mode), (1, 65_537, Mode::L2));

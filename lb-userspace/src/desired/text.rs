@@ -14,6 +14,7 @@ impl fmt::Display for Protocol {
         f.write_str(match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::Sctp => "sctp",
         })
     }
 }
@@ -30,7 +31,7 @@ impl FromStr for Vip {
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |what: &str| {
             Error::invalid(format!(
-                "service address {text:?}: {what}; write ADDRESS:PORT/tcp or ADDRESS:PORT/udp, \
+                "service address {text:?}: {what}; write ADDRESS:PORT/tcp, /udp or /sctp, \
                  such as 192.0.2.1:80/tcp or [2001:db8::1]:53/udp (port 0: any port)"
             ))
         };
@@ -38,7 +39,8 @@ impl FromStr for Vip {
         let protocol = match protocol {
             "tcp" => Protocol::Tcp,
             "udp" => Protocol::Udp,
-            _ => return Err(wrong("the protocol is neither tcp nor udp")),
+            "sctp" => Protocol::Sctp,
+            _ => return Err(wrong("the protocol is none of tcp, udp and sctp")),
         };
         let (address, port) = socket.rsplit_once(':').ok_or_else(|| wrong("no port"))?;
         let port = port.parse().map_err(|_| wrong("the port is not a number from 0 to 65535"))?;
@@ -133,7 +135,7 @@ mod tests {
 
     #[test]
     fn service_addresses_read_as_they_are_written() {
-        for text in ["192.0.2.1:80/tcp", "[2001:db8::1]:53/udp", "192.0.2.1:0/tcp"] {
+        for text in ["192.0.2.1:80/tcp", "[2001:db8::1]:53/udp", "192.0.2.1:0/tcp", "192.0.2.1:5060/sctp"] {
             assert_eq!(text.parse::<Vip>().unwrap().to_string(), text);
         }
     }
@@ -142,7 +144,7 @@ mod tests {
     fn wrong_service_addresses_say_what_is_wrong() {
         for (text, part) in [
             ("192.0.2.1:80", "no protocol"),
-            ("192.0.2.1:80/sctp", "neither tcp nor udp"),
+            ("192.0.2.1:80/dccp", "none of tcp, udp and sctp"),
             ("192.0.2.1:70000/tcp", "from 0 to 65535"),
             ("192.0.2.1/tcp", "no port"),
             ("2001:db8::1:80/tcp", "brackets"),

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use clap::ValueEnum as _;
 use lb_common::slot;
 
 use super::{
@@ -14,6 +15,8 @@ use crate::error::Error;
 const NAME_MAX: usize = 63;
 /// Longest name of an interface, bytes: the kernel's IFNAMSIZ without its zero.
 const IFNAME_MAX: usize = 15;
+/// Names of the modes that rewrite addresses or ports.
+const REWRITING: [&str; 2] = ["nat", "dnat"];
 /// Longest slow start.
 const SLOW_START_MAX: Duration = Duration::from_secs(3600);
 /// Largest weight.
@@ -63,6 +66,9 @@ pub(super) fn service(name: &str, service: &Service) -> Result<(), Error> {
             service.table_size
         )));
     }
+    let mode = service.mode.to_possible_value();
+    let mode = mode.as_ref().map_or("", |value| value.get_name());
+    goes_with(service.vip.protocol, mode).map_err(|error| wrong(error.message))?;
     check::validate(&service.check).map_err(|error| wrong(error.message))?;
     choice(service).map_err(|error| wrong(error.message))?;
     for (address, backend) in &service.backends {
@@ -77,6 +83,15 @@ pub(super) fn service(name: &str, service: &Service) -> Result<(), Error> {
         Some(prefix) => encap_source(service, prefix).map_err(|error| wrong(error.message)),
         None => Ok(()),
     }
+}
+
+/// Whether a mode can forward a protocol. Those that rewrite addresses would have to work out SCTP's checksum over the whole
+/// packet anew, and its INIT may list addresses inside.
+fn goes_with(protocol: Protocol, mode: &str) -> Result<(), Error> {
+    if protocol == Protocol::Sctp && REWRITING.contains(&mode) {
+        return Err(Error::invalid(format!("--mode {mode} can't forward SCTP; use l2 or ipip")));
+    }
+    Ok(())
 }
 
 /// Whether backends can be chosen in the way that is asked for.
@@ -139,5 +154,21 @@ fn encap_source(service: &Service, prefix: Prefix) -> Result<(), Error> {
             "--encap-source {prefix} is of another family than backend {address}"
         ))),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sctp_goes_with_modes_that_rewrite_nothing() {
+        for (mode, accepted) in [("l2", true), ("ipip", true), ("gue", true), ("nat", false), ("dnat", false)]
+        {
+            assert_eq!(goes_with(Protocol::Sctp, mode).is_ok(), accepted, "{mode}");
+            assert!(goes_with(Protocol::Tcp, mode).is_ok() && goes_with(Protocol::Udp, mode).is_ok());
+        }
+        let error = goes_with(Protocol::Sctp, "nat").unwrap_err();
+        assert!(error.message.contains("use l2 or ipip"), "{error}");
     }
 }

@@ -57,7 +57,7 @@ impl Options {
 /// How long things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// For how long a slot of a TCP or QUIC service moves: connections that send nothing for so long may change their
+    /// For how long a slot of a TCP, SCTP or QUIC service moves: connections that send nothing for so long may change their
     /// backend.
     pub quiet_period: Duration,
     /// The same for other UDP services. Their tracked flows are forgotten after this time too.

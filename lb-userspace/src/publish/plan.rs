@@ -107,7 +107,7 @@ pub(crate) fn next_slots(
 
 /// Whether a service's packets tell which connections begin. Tracked services record all of them anyway.
 fn tells_openings(input: &ServiceInput) -> bool {
-    let tells = input.vip.protocol == Protocol::Tcp || input.flags & SERVICE_QUIC != 0;
+    let tells = input.vip.protocol != Protocol::Udp || input.flags & SERVICE_QUIC != 0;
     tells && input.flags & SERVICE_TRACKED == 0
 }
 
@@ -153,6 +153,7 @@ const fn protocol(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => 6,
         Protocol::Udp => 17,
+        Protocol::Sctp => 132,
     }
 }
 

@@ -46,7 +46,7 @@ const ROWS: &[Row] = &[
     ("service set tiny --vip 192.0.2.1:80/tcp", 6, "belongs to service web"),
     ("service add other --vip 192.0.2.1:70000/tcp", 2, "0 to 65535"),
     ("service add other --vip 192.0.2.1:81", 2, "no protocol"),
-    ("service add other --vip 192.0.2.1:81/sctp", 2, "neither tcp nor udp"),
+    ("service add other --vip 192.0.2.1:81/dccp", 2, "none of tcp, udp and sctp"),
     ("service add other --vip 2001:db8::1:81/tcp", 2, "brackets"),
     ("service add other --vip 0.0.0.0:81/tcp", 2, "unicast"),
     ("service add other", 2, "--vip"),

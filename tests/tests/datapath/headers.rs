@@ -1,7 +1,10 @@
 //! Packets that are none of our business: each reason for which one is handed to the host.
 
 use lb_common::verdict::Reason;
-use lb_tests::packet::{self, raw_frame};
+use lb_tests::{
+    packet::{self, raw_frame},
+    sctp,
+};
 
 use crate::world::{CLIENT_V4, balancer, check, data, datagram, ends, v4, v6, vip4};
 
@@ -39,7 +42,11 @@ fn other_traffic_is_passed() {
         ends("ICMP", &v4(packet::other(1, &[8, 0, 0, 0, 0, 0, 0, 0]), 1).frame(), Reason::OtherProtocol),
         ends("ICMPv6", &v6(packet::other(58, &[128, 0, 0, 0, 0, 0, 0, 0]), 5).frame(), Reason::OtherProtocol),
         ends("ESP", &v4(packet::other(50, &[0; 40]), 1).frame(), Reason::OtherProtocol),
-        ends("SCTP", &v4(packet::other(132, &[0; 40]), 1).frame(), Reason::OtherProtocol),
+        ends(
+            "SCTP",
+            &v4(packet::other(132, &sctp::packet(9, 80, 0, b"data")), 1).frame(),
+            Reason::NotService,
+        ),
         ends("a tunnel", &v4(data(), 1).ip().in_v4(CLIENT_V4, vip4(1), 0).frame(), Reason::OtherProtocol),
     ];
     let mut balancer = balancer();

@@ -6,6 +6,7 @@ mod world;
 mod forward;
 mod gue;
 mod headers;
+mod sctp;
 mod reasons;
 mod choice;
 mod hops;
