@@ -2,10 +2,10 @@
 
 use std::{fs, thread};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The machine of a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Machine {
     /// Kernel release.
     pub kernel: String,

@@ -1,9 +1,9 @@
 //! Numbers from samples: medians and how far apart the samples lie.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What several samples of one figure say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Summary {
     /// The middle one.
     pub median: f64,
@@ -24,7 +24,7 @@ impl Summary {
 }
 
 /// The slow end of many samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Tail {
     /// The middle one.
     pub p50: f64,

@@ -9,15 +9,17 @@ mod clients;
 mod scenario;
 mod cluster;
 mod simulation;
+mod targets;
 
 use std::sync::Mutex;
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::cpu;
+use crate::{bench::run::Run, cpu};
 pub use scenario::Scenario;
 use simulation::Outcome;
+pub use targets::{targets, tracked_max_percent};
 
 /// Backends of every scenario.
 pub const BACKENDS: u32 = 100;
@@ -29,6 +31,8 @@ pub const QUIET_S: [u32; 2] = [120, 300];
 /// How much is simulated.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
+    /// Whether it is only to show that the bench works.
+    pub quick: bool,
     /// New connections per second.
     pub arrivals_per_second: f64,
     /// Seed of everything random.
@@ -37,13 +41,13 @@ pub struct Effort {
 
 impl Effort {
     /// At least 200,000 connections in each scenario.
-    pub const FULL: Self = Self { arrivals_per_second: 110.0, seed: 1 };
+    pub const FULL: Self = Self { quick: false, arrivals_per_second: 110.0, seed: 1 };
     /// What shows that the bench works.
-    pub const QUICK: Self = Self { arrivals_per_second: 12.0, seed: 1 };
+    pub const QUICK: Self = Self { quick: true, arrivals_per_second: 12.0, seed: 1 };
 }
 
 /// One way of keeping connections on their backends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Design {
     /// Slots in transition are tracked.
@@ -55,10 +59,10 @@ pub enum Design {
 }
 
 /// The figures of one scenario under one design.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Row {
     /// What happens to the backends.
-    pub scenario: &'static str,
+    pub scenario: String,
     /// How connections are kept.
     pub design: Design,
     /// Connections that were there.
@@ -73,19 +77,36 @@ pub struct Row {
     /// The same at the end, at rest.
     pub tracked_end_share: f64,
     /// More than the figures that are compared.
-    #[serde(skip)]
-    pub outcome: Outcome,
+    #[serde(default)]
+    pub detail: Option<Detail>,
+}
+
+/// How a row came about.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct Detail {
+    /// Packets, the flood's included.
+    pub packets: u64,
+    /// Most entries of the flow table, those of ended connections and of the flood included, over the live connections.
+    pub entries_peak_share: f64,
+    /// Largest share of the slots that moved at once.
+    pub moving_peak_share: f64,
+    /// From the last change until nothing was tracked, in seconds of virtual time. None: it did not come to rest.
+    pub at_rest_after_s: Option<u32>,
 }
 
 /// All figures.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Report {
+    /// When and on what it was measured.
+    #[serde(flatten)]
+    pub run: Run,
     /// The rows.
     pub scenarios: Vec<Row>,
 }
 
 /// Simulates everything and hands each row to `done` as it is known.
 pub fn churn(effort: Effort, done: impl Fn(&Row) + Sync) -> Result<Report> {
+    let run = Run::begin(effort.quick);
     let mut jobs = Vec::new();
     for scenario in Scenario::ALL.into_iter().rev() {
         for design in [Design::Stateless, Design::Lru] {
@@ -117,21 +138,27 @@ pub fn churn(effort: Effort, done: impl Fn(&Row) + Sync) -> Result<Report> {
         let position = Scenario::ALL.iter().position(|scenario| scenario.name() == row.scenario);
         (position, row.quiet_s, row.design as u8)
     });
-    Ok(Report { scenarios: rows })
+    let report = Report { run, scenarios: rows };
+    Ok(Report { run: report.run.clone().judged(targets(&report)), ..report })
 }
 
 /// The usual designs know no quiet period: one simulation counts the broken for each of them.
 fn rows_of(scenario: Scenario, design: Design, quiet_s: u32, outcome: &Outcome) -> Vec<Row> {
     let quiet: Vec<u32> = if design == Design::Lb { vec![quiet_s] } else { QUIET_S.to_vec() };
     let row = |quiet_s: u32| Row {
-        scenario: scenario.name(),
+        scenario: scenario.name().to_owned(),
         design,
         connections: outcome.connections,
         broken_per_million: 1e6 * outcome.broken_within(quiet_s) as f64 / outcome.connections.max(1) as f64,
         quiet_s,
         tracked_peak_share: outcome.tracked_peak_share,
         tracked_end_share: outcome.tracked_end_share,
-        outcome: outcome.clone(),
+        detail: Some(Detail {
+            packets: outcome.packets,
+            entries_peak_share: outcome.entries_peak_share,
+            moving_peak_share: outcome.moving_peak_share,
+            at_rest_after_s: outcome.at_rest_after_s,
+        }),
     };
     quiet.into_iter().map(row).collect()
 }

@@ -24,7 +24,7 @@ use self::{
     subject::Subject,
     wrapper::Wrapper,
 };
-use super::machine::Machine;
+use super::run::Run;
 use crate::cpu;
 
 /// How much is measured.
@@ -61,7 +61,7 @@ pub struct Options {
 /// # Errors
 /// If a packet does not come out as it should, or the kernel refuses something.
 pub fn datapath(options: &Options, mut done: impl FnMut(&Row)) -> Result<Report> {
-    let machine = Machine::here();
+    let run = Run::begin(options.effort.quick);
     let Options { effort, filter, against } = options;
     let groups = plan::groups(effort.quick, filter.as_deref());
     ensure!(!groups.is_empty(), "no case has {:?} in its label", filter.as_deref().unwrap_or_default());
@@ -75,9 +75,8 @@ pub fn datapath(options: &Options, mut done: impl FnMut(&Row)) -> Result<Report>
         cases.extend(rows);
         ratios.extend(compared);
     }
-    Ok(Report {
-        machine,
-        quick: effort.quick,
+    let report = Report {
+        run,
         samples: effort.samples,
         packets: effort.packets,
         empty_ns: bench.empty().median,
@@ -86,7 +85,8 @@ pub fn datapath(options: &Options, mut done: impl FnMut(&Row)) -> Result<Report>
         cases,
         ratios,
         map_bytes,
-    })
+    };
+    Ok(Report { run: report.run.clone().judged(targets::targets(&report)), ..report })
 }
 
 /// Memory of all maps with one service of the default size.

@@ -1,20 +1,19 @@
 //! The figures of the bench, as they are printed and written.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     case::Case,
     plan::{Comparison, Limit},
 };
-use crate::bench::{machine::Machine, samples::Summary};
+use crate::bench::{run::Run, samples::Summary};
 
 /// All figures.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Report {
-    /// What it was measured on.
-    pub machine: Machine,
-    /// Whether it was a quick run, whose times no target applies to.
-    pub quick: bool,
+    /// When and on what it was measured. No target applies to the times of a quick run.
+    #[serde(flatten)]
+    pub run: Run,
     /// Samples of each case.
     pub samples: usize,
     /// Packets of each sample; half as many where each has an entry in the flow table.
@@ -36,7 +35,7 @@ pub struct Report {
 }
 
 /// A measured case.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Row {
     /// The group that it was measured in.
     pub group: String,
@@ -71,7 +70,7 @@ pub struct Row {
 }
 
 /// The figures of the object that this build is measured against.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Against {
     /// As of the row.
     pub added_ns: f64,
@@ -82,14 +81,20 @@ pub struct Against {
 }
 
 /// A case beside another one: medians over the samples, each of which has both.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Ratio {
     /// What is compared with what.
     pub name: String,
     /// Of the ns that they add.
     pub ratio: f64,
+    /// Largest ratio of a sample less the smallest.
+    #[serde(default)]
+    pub ratio_spread: Option<f64>,
     /// Difference of the ns that they add.
     pub more_ns: f64,
+    /// Largest difference of a sample less the smallest, ns.
+    #[serde(default)]
+    pub more_ns_spread: Option<f64>,
     /// Largest ratio that the target allows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio_max: Option<f64>,
@@ -115,7 +120,7 @@ impl Row {
         let against = (!samples.other.is_empty()).then(|| Against {
             added_ns: other.median,
             spread: other.spread,
-            ratio: paired(&samples.ours, &samples.other, |ours, other| ours / other),
+            ratio: paired(&samples.ours, &samples.other, |ours, other| ours / other).median,
         });
         Self {
             group: group.to_owned(),
@@ -144,20 +149,24 @@ impl Ratio {
             Limit::Ns(ns) => (None, Some(ns)),
             Limit::None => (None, None),
         };
+        let ratio = paired(&case.ours, &to.ours, |one, other| one / other);
+        let more_ns = paired(&case.ours, &to.ours, |one, other| one - other);
         Self {
             name: comparison.name.clone(),
-            ratio: paired(&case.ours, &to.ours, |one, other| one / other),
-            more_ns: paired(&case.ours, &to.ours, |one, other| one - other),
+            ratio: ratio.median,
+            ratio_spread: Some(ratio.spread),
+            more_ns: more_ns.median,
+            more_ns_spread: Some(more_ns.spread),
             ratio_max,
             more_ns_max,
         }
     }
 }
 
-/// Median of what samples of the same moment give.
-fn paired(one: &[f64], other: &[f64], of: impl Fn(f64, f64) -> f64) -> f64 {
+/// Median and spread of what samples of the same moment give.
+fn paired(one: &[f64], other: &[f64], of: impl Fn(f64, f64) -> f64) -> Summary {
     let values: Vec<f64> = one.iter().zip(other).map(|(one, other)| of(*one, *other)).collect();
-    Summary::of(&values).median
+    Summary::of(&values)
 }
 
 #[cfg(test)]
@@ -168,6 +177,7 @@ mod tests {
     fn ratios_are_of_samples_of_one_moment() {
         // The machine became half as fast after the first sample, for both.
         let (one, other) = ([10.0, 20.0, 20.0], [8.0, 16.0, 16.0]);
-        assert_eq!(paired(&one, &other, |one, other| one / other), 1.25);
+        let ratio = paired(&one, &other, |one, other| one / other);
+        assert_eq!(ratio, Summary { median: 1.25, spread: 0.0 });
     }
 }

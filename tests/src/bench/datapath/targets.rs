@@ -1,29 +1,26 @@
 //! What the packet path may cost.
 
 use super::report::{Ratio, Report, Row};
+use crate::bench::target::Target;
 
 /// What all maps may take with defaults and one service, bytes.
 const MAP_BYTES_MAX: u64 = 128 << 20;
 
-/// The targets that the figures miss, in words. Those of time are not for quick runs.
-pub fn missed(report: &Report) -> Vec<String> {
-    let mut missed = Vec::new();
-    if report.map_bytes > MAP_BYTES_MAX {
-        missed.push(format!(
-            "the maps take {:.1} MiB, target {}",
-            report.map_bytes as f64 / f64::from(1 << 20),
-            MAP_BYTES_MAX >> 20
-        ));
+/// What is wanted of the figures. Targets of time are not for quick runs.
+pub fn targets(report: &Report) -> Vec<Target> {
+    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let maps = "memory of the maps with defaults and one service";
+    let mut targets =
+        vec![Target::at_most(maps, mebibytes(report.map_bytes), mebibytes(MAP_BYTES_MAX), "MiB")];
+    if report.run.quick != Some(true) {
+        targets.extend(report.cases.iter().filter_map(of_row));
+        targets.extend(report.ratios.iter().filter_map(of_ratio));
     }
-    if !report.quick {
-        missed.extend(report.cases.iter().filter_map(row_missed));
-        missed.extend(report.ratios.iter().filter_map(ratio_missed));
-    }
-    missed
+    targets
 }
 
 /// The limit of a case, ns above the empty program. Those of IPv6 are relative to IPv4, and so are among the ratios.
-fn limit_ns(row: &Row) -> Option<f64> {
+pub fn limit_ns(row: &Row) -> Option<f64> {
     match (&*row.group, &*row.label) {
         ("l2", "l2/4/1M/steady") => Some(40.0),
         ("ipip", "ipip/4/1M/steady") => Some(65.0),
@@ -33,18 +30,17 @@ fn limit_ns(row: &Row) -> Option<f64> {
     }
 }
 
-fn row_missed(row: &Row) -> Option<String> {
-    let limit = limit_ns(row)?;
-    (row.added_ns > limit)
-        .then(|| format!("{}: {:.1} ns above the empty program, target {limit:.0}", row.label, row.added_ns))
+fn of_row(row: &Row) -> Option<Target> {
+    let what = format!("{}, above the empty program", row.label);
+    Some(Target::at_most(what, row.added_ns, limit_ns(row)?, "ns"))
 }
 
-fn ratio_missed(ratio: &Ratio) -> Option<String> {
-    if let Some(limit) = ratio.ratio_max.filter(|limit| ratio.ratio > *limit) {
-        return Some(format!("{}: {:.2} times, target {limit:.2}", ratio.name, ratio.ratio));
+fn of_ratio(ratio: &Ratio) -> Option<Target> {
+    match (ratio.ratio_max, ratio.more_ns_max) {
+        (Some(limit), _) => Some(Target::at_most(&ratio.name, ratio.ratio, limit, "")),
+        (None, Some(limit)) => Some(Target::at_most(&ratio.name, ratio.more_ns, limit, "ns more")),
+        (None, None) => None,
     }
-    let limit = ratio.more_ns_max.filter(|limit| ratio.more_ns > *limit)?;
-    Some(format!("{}: {:.1} ns more, target {limit:.0}", ratio.name, ratio.more_ns))
 }
 
 #[cfg(test)]
@@ -57,7 +53,7 @@ mod tests {
         },
         *,
     };
-    use crate::bench::{machine::Machine, samples::Summary};
+    use crate::bench::{run::Run, samples::Summary, target};
 
     fn row(group: &str, case: Case, added_ns: f64) -> Row {
         Row::new(group, &case, 1, &Samples { ours: vec![added_ns], other: Vec::new() })
@@ -65,8 +61,7 @@ mod tests {
 
     fn report(cases: Vec<Row>, ratios: Vec<Ratio>) -> Report {
         Report {
-            machine: Machine::here(),
-            quick: false,
+            run: Run::begin(false),
             samples: 1,
             packets: 1,
             empty_ns: 0.0,
@@ -76,6 +71,10 @@ mod tests {
             ratios,
             map_bytes: 0,
         }
+    }
+
+    fn missed(report: &Report) -> Vec<String> {
+        target::missed(&targets(report))
     }
 
     #[test]
@@ -110,7 +109,7 @@ mod tests {
     #[test]
     fn maps_and_quick_runs() {
         let slow = row("l2", Case::new(Mode::L2, 4), 99.0);
-        let quick = Report { quick: true, ..report(vec![slow], Vec::new()) };
+        let quick = Report { run: Run::begin(true), ..report(vec![slow], Vec::new()) };
         assert_eq!(missed(&quick), Vec::<String>::new());
         assert_eq!(missed(&Report { map_bytes: MAP_BYTES_MAX + 1, ..quick }).len(), 1);
     }

@@ -11,7 +11,7 @@ use lb_common::{
     slot::SIZES,
 };
 use peak_alloc::PeakAlloc;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{bench::samples::Summary, cpu::Realtime};
 
@@ -25,7 +25,7 @@ const WEIGHT_MAX: u32 = 100;
 const SEED: u64 = 1;
 
 /// How weights are spread over backends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Weights {
     /// All 100.
@@ -35,6 +35,14 @@ pub enum Weights {
 }
 
 impl Weights {
+    /// In a word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Equal => "equal",
+            Self::Mixed => "mixed",
+        }
+    }
+
     const fn of(self, n: u32) -> u32 {
         match self {
             Self::Equal => WEIGHT_MAX,
@@ -45,7 +53,7 @@ impl Weights {
 }
 
 /// Slots of a service: time and memory of building its table, and how exact it is.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Build {
     /// Slots of the table.
     pub slots: usize,
@@ -64,7 +72,7 @@ pub struct Build {
 }
 
 /// A table of services.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ServiceTable {
     /// Services in it.
     pub services: u32,

@@ -17,7 +17,7 @@ use lb_userspace::{
     publish::{Liveness, Options, Publisher},
     table::snapshot::Snapshot,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     burst::{Done, Frames, STALL_NS, Sent, burst},
@@ -37,7 +37,7 @@ const TARGET: u32 = 1;
 const TRIES: u32 = 1_000;
 
 /// The time from a decision to the last packet that it came too late for.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Failover {
     /// Services that all use the backend.
     pub services: u32,

@@ -13,7 +13,7 @@ use lb_userspace::{
     health::{Event, Report, Status, Target, Targets},
     publish::Liveness,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use crate::bench::samples::Tail;
@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 const QUEUE: usize = 1024;
 
 /// Times from a check's decision to the call that stores it. The store itself is in the time of a failover.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Hop {
     /// How often it was measured.
     pub repetitions: usize,

@@ -3,7 +3,7 @@
 use std::{fs, net::Ipv4Addr, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{agent::Agent, link, netns::Netns, server::Server, unique, wait};
 
@@ -13,7 +13,7 @@ pub const BACKENDS: u32 = 1_000;
 const PORT: u16 = 80;
 
 /// Memory of a running agent, at rest after a change of its service.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct AgentMemory {
     /// Backends of its service, all of them checked and healthy.
     pub backends: u32,

@@ -8,11 +8,14 @@ pub mod publish;
 pub mod failover;
 pub mod hop;
 pub mod memory;
+pub mod targets;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::machine::Machine;
+pub use self::targets::{is_held, targets};
+
+use super::run::Run;
 
 /// Numbers of services that share a backend which dies.
 const SHARING: [u32; 3] = [1, 100, 500];
@@ -20,6 +23,8 @@ const SHARING: [u32; 3] = [1, 100, 500];
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
+    /// Whether it is only to show that the bench works.
+    pub quick: bool,
     /// Samples of each figure.
     pub samples: usize,
     /// How often a backend dies, for each number of services.
@@ -28,13 +33,13 @@ pub struct Effort {
 
 impl Effort {
     /// What figures that are published need.
-    pub const FULL: Self = Self { samples: 11, failovers: 200 };
+    pub const FULL: Self = Self { quick: false, samples: 11, failovers: 200 };
     /// What shows that the bench works.
-    pub const QUICK: Self = Self { samples: 3, failovers: 50 };
+    pub const QUICK: Self = Self { quick: true, samples: 3, failovers: 50 };
 }
 
 /// Memory of all maps that are pinned.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct MapMemory {
     /// Services of the default table size.
     pub services: u32,
@@ -43,10 +48,11 @@ pub struct MapMemory {
 }
 
 /// All figures.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Report {
-    /// What it was measured on.
-    pub machine: Machine,
+    /// When and on what it was measured.
+    #[serde(flatten)]
+    pub run: Run,
     /// Samples of each figure.
     pub samples: usize,
     /// Building slot tables.
@@ -71,8 +77,8 @@ pub struct Report {
 
 /// Measures everything, and tells what comes next.
 pub fn tables(effort: Effort, next: impl Fn(&str)) -> Result<Report> {
-    let Effort { samples, failovers } = effort;
-    let machine = Machine::here();
+    let Effort { quick, samples, failovers } = effort;
+    let run = Run::begin(quick);
     next("building tables");
     let (build, service_tables) = (build::tables(samples)?, build::service_tables(samples)?);
     next("slots that changes move");
@@ -91,5 +97,7 @@ pub fn tables(effort: Effort, next: impl Fn(&str)) -> Result<Report> {
     let hop = hop::hop(failovers)?;
     next("memory of the agent");
     let agent = memory::agent()?;
-    Ok(Report { machine, samples, build, service_tables, moved, publish, steps, failover, hop, maps, agent })
+    let report =
+        Report { run, samples, build, service_tables, moved, publish, steps, failover, hop, maps, agent };
+    Ok(Report { run: report.run.clone().judged(targets::targets(&report)), ..report })
 }

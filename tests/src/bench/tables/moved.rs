@@ -7,7 +7,7 @@ use lb_common::{
     maglev::{self, Member},
     slot::SIZE_DEFAULT,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::build::{self, Weights};
 use crate::bench::samples::Summary;
@@ -18,7 +18,7 @@ const BACKENDS: [u32; 3] = [10, 100, 1_000];
 const SEED: u64 = 1;
 
 /// A change of one backend; all weights are 100 before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     /// One more.
@@ -59,7 +59,7 @@ impl Change {
 }
 
 /// What a change moves in a table of the default size.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Moved {
     /// What changes.
     pub change: Change,

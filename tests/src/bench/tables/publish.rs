@@ -9,7 +9,7 @@ use lb_userspace::{
     publish::{Kernel, Options, Publisher, dataplane::DataPlane as _},
     table::{snapshot::Snapshot, transition::Slots},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     burst::{Frames, burst},
@@ -25,7 +25,7 @@ const PACKETS_MAX: usize = 1 << 19;
 const SERVICE: u32 = 1;
 
 /// A change of one service's slots.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Publish {
     /// Slots of the table.
     pub slots: usize,
@@ -172,10 +172,10 @@ fn fills(words: &[u32], samples: usize) -> Result<Summary> {
 }
 
 /// A call of the publisher.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Step {
     /// What it does.
-    pub step: &'static str,
+    pub step: String,
     /// Services of 1,000 backends that are there.
     pub services: u32,
     /// Time, ms.
@@ -185,8 +185,9 @@ pub struct Step {
 /// Measures what the publisher does at the start and when nothing, or everything, has changed.
 pub fn steps(samples: usize) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
-    let mut told =
-        |step, services, times: &[f64]| steps.push(Step { step, services, time_ms: Summary::of(times) });
+    let mut told = |step, services, times: &[f64]| {
+        steps.push(Step { step: String::from(step), services, time_ms: Summary::of(times) })
+    };
     let opened = (0..samples).map(|_| {
         let bpffs = Bpffs::mount()?;
         time_ms(|| Publisher::open(&Options::new(bpffs.path().join("lb"), 1)))

@@ -25,7 +25,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result};
 
-use super::machine::Machine;
+use super::run::Run;
 use crate::wait;
 
 pub use self::{
@@ -35,12 +35,14 @@ pub use self::{
     report::{Figures, LATENCIES, Method, Quantiles, RATES, Ratios, Report, Row, TwoCpus},
     scene::Scene,
     tally::Tally,
-    targets::missed,
+    targets::targets,
 };
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
+    /// Whether it is only to show that the bench works.
+    pub quick: bool,
     /// Samples of each figure.
     pub samples: usize,
     /// Length of a sample of packet rates.
@@ -54,6 +56,7 @@ pub struct Effort {
 impl Effort {
     /// What figures that are published need.
     pub const FULL: Self = Self {
+        quick: false,
         samples: 9,
         packets: Duration::from_millis(500),
         latency: Duration::from_millis(700),
@@ -61,6 +64,7 @@ impl Effort {
     };
     /// What shows that the bench works.
     pub const QUICK: Self = Self {
+        quick: true,
         samples: 3,
         packets: Duration::from_millis(200),
         latency: Duration::from_millis(200),
@@ -83,7 +87,7 @@ pub struct Options {
 
 /// Measures all rows. `progress` is told what is done. Nothing stays behind, failed or not.
 pub fn veth(options: &Options, mut progress: impl FnMut(&str)) -> Result<Report> {
-    let machine = Machine::here();
+    let run = Run::begin(options.effort.quick);
     let (mut scenes, mut left_out) = (Vec::new(), BTreeMap::new());
     for &peer in &options.peers {
         wait::check_interrupted()?;
@@ -92,32 +96,33 @@ pub fn veth(options: &Options, mut progress: impl FnMut(&str)) -> Result<Report>
             Ok(scene) => scenes.push(scene),
             Err(error) if options.optional.contains(&peer) && wait::check_interrupted().is_ok() => {
                 progress(&format!("left out: {error:#}"));
-                left_out.insert(peer.name(), format!("{error:#}"));
+                left_out.insert(peer.name().to_owned(), format!("{error:#}"));
             }
             Err(error) => return Err(error),
         }
     }
     let tally = run::run(options, &scenes, &mut progress)?;
     let [ratios, ratios_spread] = report::ratios(&tally);
-    Ok(Report {
-        machine,
+    let report = Report {
+        run,
         method: method(options),
         balancers: scenes.iter().map(|scene| report::row(&tally, scene.peer)).collect(),
         left_out,
         ratios,
         ratios_spread,
-    })
+    };
+    Ok(Report { run: report.run.clone().judged(targets::targets(&report)), ..report })
 }
 
 fn method(options: &Options) -> Method {
-    let Effort { samples, packets, latency, http } = options.effort;
+    let Effort { samples, packets, latency, http, .. } = options.effort;
     Method {
         samples,
         packets_ms: packets.as_millis() as u64,
         latency_ms: latency.as_millis() as u64,
         http_ms: http.as_millis() as u64,
         rate: options.rate,
-        xdp_mode: "native",
+        xdp_mode: "native".to_owned(),
         realtime: sched::realtime_is_permitted(),
     }
 }

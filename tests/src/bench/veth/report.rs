@@ -2,28 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     peer::Peer,
     tally::{Figure, Tally},
 };
-use crate::bench::machine::Machine;
+use crate::bench::run::Run;
 
 /// Ratios by the two rows' names, then by figure.
-pub type Ratios = BTreeMap<String, BTreeMap<Figure, f64>>;
+pub type Ratios = BTreeMap<String, BTreeMap<String, f64>>;
 
 /// All of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Report {
-    /// What it was measured on.
-    pub machine: Machine,
+    /// When and on what it was measured.
+    #[serde(flatten)]
+    pub run: Run,
     /// How it was measured.
     pub method: Method,
     /// The rows.
     pub balancers: Vec<Row>,
     /// Rows that were asked for by default and could not be, each with the reason.
-    pub left_out: BTreeMap<&'static str, String>,
+    pub left_out: BTreeMap<String, String>,
     /// Medians of ratios within rounds, by the two rows' names and the figure.
     pub ratios: Ratios,
     /// Largest of those ratios less smallest.
@@ -31,7 +32,7 @@ pub struct Report {
 }
 
 /// How it was measured.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Method {
     /// Samples of each figure; one per round, all rows take turns in a round.
     pub samples: usize,
@@ -44,16 +45,16 @@ pub struct Method {
     /// Exchanges per second of the latencies; none: one after another.
     pub rate: Option<f64>,
     /// How lb was attached.
-    pub xdp_mode: &'static str,
+    pub xdp_mode: String,
     /// Whether client, servers and proxies ran as SCHED_RR.
     pub realtime: bool,
 }
 
 /// A row: medians, and how far apart the samples lie.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Row {
     /// Who balances.
-    pub name: &'static str,
+    pub name: String,
     /// Medians.
     #[serde(flatten)]
     pub median: Figures,
@@ -62,7 +63,7 @@ pub struct Row {
 }
 
 /// Figures of a row; null where the row has none.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Figures {
     /// Millions of packets per second on one CPU, 1,024 flows.
     pub mpps_1k: Option<f64>,
@@ -95,7 +96,7 @@ pub struct Figures {
 }
 
 /// Packet rates on two CPUs.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct TwoCpus {
     /// 1,024 flows.
     pub mpps_1k: Option<f64>,
@@ -106,7 +107,7 @@ pub struct TwoCpus {
 }
 
 /// Quantiles of a latency, microseconds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Quantiles {
     /// The median.
     pub p50: Option<f64>,
@@ -159,7 +160,7 @@ impl Figures {
 /// Medians and spreads of a row.
 pub fn row(tally: &Tally, peer: Peer) -> Row {
     Row {
-        name: peer.name(),
+        name: peer.name().to_owned(),
         median: Figures::pick(|figure| Some(tally.summary(peer, figure)?.median)),
         spread: Figures::pick(|figure| Some(tally.summary(peer, figure)?.spread)),
     }
@@ -174,8 +175,12 @@ pub fn ratios(tally: &Tally) -> [Ratios; 2] {
         let found: Vec<_> = found.collect();
         if !found.is_empty() {
             let name = format!("{}/{}", peer.name(), base.name());
-            medians.insert(name.clone(), found.iter().map(|(figure, of)| (*figure, of.median)).collect());
-            spreads.insert(name, found.iter().map(|(figure, of)| (*figure, of.spread)).collect());
+            medians.insert(
+                name.clone(),
+                found.iter().map(|(figure, of)| ((*figure).to_owned(), of.median)).collect(),
+            );
+            spreads
+                .insert(name, found.iter().map(|(figure, of)| ((*figure).to_owned(), of.spread)).collect());
         }
     }
     [medians, spreads]

@@ -1,6 +1,7 @@
 //! What lb has to reach in comparison with its peers.
 
 use super::report::{RATES, Report};
+use crate::bench::target::Target;
 
 /// Least part of the packets per second of a stateless hash.
 const OF_XDP_HASH: f64 = 0.85;
@@ -19,38 +20,33 @@ const PUBLISHES: f64 = 45.0;
 /// Packets that may be lost, of a million.
 const LOST_MAX: f64 = 1_000.0;
 
-/// The targets that the figures miss, in words. What was not measured is not missed.
-pub fn missed(report: &Report) -> Vec<String> {
-    let mut missed = Vec::new();
-    let mut check = |pair: &str, figure: &str, limit: f64, least: bool| {
-        let Some(ratio) = report.ratios.get(pair).and_then(|ratios| ratios.get(figure)) else { return };
-        if (least && *ratio < limit) || (!least && *ratio > limit) {
-            let sign = if least { "at least" } else { "at most" };
-            missed.push(format!("{pair}: {figure} {ratio:.3}, target {sign} {limit}"));
+/// What is wanted of the figures. What was not measured has no target.
+pub fn targets(report: &Report) -> Vec<Target> {
+    let mut targets = Vec::new();
+    let mut want = |pair: &str, figure: &str, limit: f64, of: fn(String, f64, f64, &str) -> Target| {
+        if let Some(ratio) = report.ratios.get(pair).and_then(|ratios| ratios.get(figure)) {
+            targets.push(of(format!("{pair}: {figure}"), *ratio, limit, ""));
         }
     };
     for figure in RATES {
-        check("lb/xdp-hash", figure, OF_XDP_HASH, true);
+        want("lb/xdp-hash", figure, OF_XDP_HASH, Target::at_least);
         let of_nftables = if figure == "mpps_new" { OF_NFTABLES_NEW } else { OF_NFTABLES };
-        check("lb/nftables", figure, of_nftables, true);
-        check("lb+publish/lb", figure, WHILE_PUBLISHING, true);
+        want("lb/nftables", figure, of_nftables, Target::at_least);
+        want("lb+publish/lb", figure, WHILE_PUBLISHING, Target::at_least);
     }
     for exchange in ["connect_us", "tcp_rr_us", "udp_rr_us"] {
-        check("lb/xdp-hash", &format!("{exchange}.p50"), P50, false);
-        check("lb/xdp-hash", &format!("{exchange}.p99"), P99, false);
-        check("lb+publish/lb", &format!("{exchange}.p99"), P99, false);
+        want("lb/xdp-hash", &format!("{exchange}.p50"), P50, Target::at_most);
+        want("lb/xdp-hash", &format!("{exchange}.p99"), P99, Target::at_most);
+        want("lb+publish/lb", &format!("{exchange}.p99"), P99, Target::at_most);
     }
-    for row in report.balancers.iter().filter(|row| row.name == "lb") {
-        if let Some(lost) = row.median.lost_per_million.filter(|lost| *lost > LOST_MAX) {
-            missed.push(format!("lb: {lost:.0} of a million packets lost, target at most {LOST_MAX:.0}"));
-        }
+    let row = |name| report.balancers.iter().find(|row| row.name == name);
+    if let Some(lost) = row("lb").and_then(|row| row.median.lost_per_million) {
+        targets.push(Target::at_most("lb: packets lost of a million", lost, LOST_MAX, ""));
     }
-    for row in report.balancers.iter().filter(|row| row.name == "lb+publish") {
-        if let Some(rate) = row.median.publishes_per_s.filter(|rate| *rate < PUBLISHES) {
-            missed.push(format!("lb+publish: {rate:.0} publishes a second, target at least {PUBLISHES:.0}"));
-        }
+    if let Some(rate) = row("lb+publish").and_then(|row| row.median.publishes_per_s) {
+        targets.push(Target::at_least("lb+publish: publishes a second", rate, PUBLISHES, ""));
     }
-    missed
+    targets
 }
 
 #[cfg(test)]
@@ -59,7 +55,8 @@ mod tests {
 
     use super::*;
     use crate::bench::{
-        machine::Machine,
+        run::Run,
+        target,
         veth::{Method, Peer, Tally, report},
     };
 
@@ -77,17 +74,17 @@ mod tests {
             latency_ms: 1,
             http_ms: 1,
             rate: None,
-            xdp_mode: "native",
+            xdp_mode: "native".to_owned(),
             realtime: true,
         };
-        missed(&Report {
-            machine: Machine::here(),
+        target::missed(&targets(&Report {
+            run: Run::begin(true),
             method,
             balancers: [Peer::Lb, Peer::LbPublish].map(|peer| report::row(&tally, peer)).into(),
             left_out: BTreeMap::new(),
             ratios,
             ratios_spread,
-        })
+        }))
     }
 
     #[test]
@@ -100,9 +97,9 @@ mod tests {
         assert_eq!(
             run(2.5, 20.0),
             [
-                "lb/xdp-hash: mpps_new 0.625, target at least 0.85",
-                "lb/nftables: mpps_new 10.000, target at least 12",
-                "lb+publish: 20 publishes a second, target at least 45",
+                "lb/xdp-hash: mpps_new: 0.625, target at least 0.85",
+                "lb/nftables: mpps_new: 10, target at least 12",
+                "lb+publish: publishes a second: 20, target at least 45",
             ]
         );
     }

@@ -1,10 +1,7 @@
 //! The table of `lb-bench churn`.
 
 use anyhow::Result;
-use lb_tests::{
-    bench::machine::Machine,
-    churn::{self, Design, Effort, Report, Row},
-};
+use lb_tests::churn::{self, Effort, Report, Row};
 
 /// Runs the bench and prints its figures.
 pub fn run(quick: bool) -> Result<Report> {
@@ -28,7 +25,7 @@ pub fn run(quick: bool) -> Result<Report> {
 }
 
 fn print_row(row: &Row) {
-    let outcome = &row.outcome;
+    let Some(detail) = row.detail else { return };
     let percent = |share: f64| format!("{:.1}%", 100.0 * share);
     println!(
         "{:<22} {:>9} {:>7} {:>11} {:>14.0} {:>8} {:>7} {:>8} {:>8} {:>8}",
@@ -39,14 +36,14 @@ fn print_row(row: &Row) {
         row.broken_per_million,
         percent(row.tracked_peak_share),
         percent(row.tracked_end_share),
-        percent(outcome.entries_peak_share),
-        percent(outcome.moving_peak_share),
-        outcome.at_rest_after_s.map_or("-".into(), |seconds| format!("{seconds} s")),
+        percent(detail.entries_peak_share),
+        percent(detail.moving_peak_share),
+        detail.at_rest_after_s.map_or("-".into(), |seconds| format!("{seconds} s")),
     );
 }
 
 fn print_method(effort: Effort, report: &Report) {
-    let packets: u64 = report.scenarios.iter().map(|row| row.outcome.packets).sum();
+    let packets: u64 = report.scenarios.iter().filter_map(|row| Some(row.detail?.packets)).sum();
     println!(
         "{}; seed {}; {packets} packets in the rows above, each one BPF_PROG_TEST_RUN of the packet path;\n\
          100 backends, 65537 slots, {} new connections per second of virtual time (70% of seconds, 22% of a minute, 8%\n\
@@ -54,32 +51,9 @@ fn print_method(effort: Effort, report: &Report) {
          broken: another backend although the own one lives, after less silence than the quiet period. tracked, at end:\n\
          live connections in the flow table, of all live ones; entries: all of the table, flood and ended included;\n\
          moving: slots; rest: virtual time from the last change until nothing is tracked.",
-        Machine::here().line(),
+        report.run.machine.line(),
         effort.seed,
         effort.arrivals_per_second,
         100.0 * churn::LRU_SHARE,
     );
-}
-
-/// The targets that the figures miss, in words.
-pub fn missed(report: &Report) -> Vec<String> {
-    let mut failed = Vec::new();
-    for row in report.scenarios.iter().filter(|row| row.design == Design::Lb) {
-        let limit = if row.quiet_s <= 120 { 0.15 } else { 0.25 };
-        let at = format!("{} with {} s", row.scenario, row.quiet_s);
-        if row.broken_per_million > 0.0 {
-            failed.push(format!("{at}: {} broken per million", row.broken_per_million));
-        }
-        if row.tracked_peak_share > limit {
-            failed.push(format!(
-                "{at}: {:.1}% tracked at peak, target {:.0}%",
-                100.0 * row.tracked_peak_share,
-                100.0 * limit
-            ));
-        }
-        if row.tracked_end_share > 0.0 || row.outcome.at_rest_after_s.is_none() {
-            failed.push(format!("{at}: not at rest at the end"));
-        }
-    }
-    failed
 }

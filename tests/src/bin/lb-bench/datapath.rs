@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use anyhow::Result;
 use lb_tests::bench::datapath::{self, Effort, report::Report, report::Row};
 
-pub use lb_tests::bench::datapath::targets::missed;
-
 /// What only this bench takes.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Options of datapath")]
@@ -56,7 +54,9 @@ fn print_row(row: &Row) {
 
 fn print_ratios(report: &Report) {
     for ratio in &report.ratios {
-        println!("{:<50} {:>6.2} times, {:>+6.1} ns", ratio.name, ratio.ratio, ratio.more_ns);
+        let spread =
+            ratio.more_ns_spread.map(|spread| format!(", spread {spread:.1} ns")).unwrap_or_default();
+        println!("{:<50} {:>6.2} times, {:>+6.1} ns{spread}", ratio.name, ratio.ratio, ratio.more_ns);
     }
 }
 
@@ -66,13 +66,13 @@ fn print_method(report: &Report) {
          turns; ns of CPU time per packet above that program ({:.1} ns with the wrapper that restores the packet); spread\n\
          = max - min; CPU time is {:.1} ns per packet above the kernel's whole ns (spread {:.1}); connections/s: of one\n\
          CPU that did nothing else than balance{}",
-        report.machine.line(),
+        report.run.machine.line(),
         report.samples,
         report.packets,
         report.empty_ns,
         report.cpu_less_kernel_ns.median,
         report.cpu_less_kernel_ns.spread,
-        if report.quick { "; quick: no target applies to the times" } else { "" }
+        if report.run.quick == Some(true) { "; quick: no target applies to the times" } else { "" }
     );
     println!("maps with defaults and one service: {:.1} MB", report.map_bytes as f64 / 1e6);
 }

@@ -2,16 +2,17 @@
 
 mod churn;
 mod datapath;
+mod output;
 mod tables;
 mod veth;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, Result, ensure};
-use clap::{Parser, ValueEnum};
+use anyhow::{Result, ensure};
+use clap::{Parser, Subcommand, ValueEnum};
+use lb_tests::bench::{figures::Figures, target};
 use lb_userspace::error::Kind;
 use peak_alloc::PeakAlloc;
-use serde::Serialize;
 
 /// Counts what is allocated: how much memory a table takes to build is one of the figures.
 #[global_allocator]
@@ -27,8 +28,10 @@ const MISSED: u8 = 9;
 ///
 /// `lb bench` runs this program, `cargo xtask bench` builds and runs it.
 #[derive(Parser)]
-#[command(name = "lb-bench", version, after_help = EXIT_CODES)]
+#[command(name = "lb-bench", version, after_help = EXIT_CODES, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// What to measure
     #[arg(value_enum, default_value_t = Bench::All)]
     bench: Bench,
@@ -36,6 +39,18 @@ struct Arguments {
     options: Options,
     #[command(flatten)]
     datapath: datapath::Selection,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measures nothing: writes the page and the plots of what earlier runs wrote with --json
+    Report {
+        /// Files of figures; of two of the same bench the later one counts
+        #[arg(required = true, value_name = "FILE.json")]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        pages: output::Pages,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -62,38 +77,16 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     #[command(flatten)]
+    pages: output::Pages,
+    #[command(flatten)]
     veth: veth::VethOptions,
-}
-
-/// What was measured; as JSON an object of one bench, or of several by name.
-#[derive(Default, Serialize)]
-struct Figures {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    datapath: Option<lb_tests::bench::datapath::report::Report>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    churn: Option<lb_tests::churn::Report>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tables: Option<lb_tests::bench::tables::Report>,
-    veth: Option<lb_tests::bench::veth::Report>,
-}
-
-impl Figures {
-    /// The figures of the bench that was asked for.
-    fn json(&self, bench: Bench) -> serde_json::Result<String> {
-        match bench {
-            Bench::Datapath => serde_json::to_string_pretty(&self.datapath),
-            Bench::Churn => serde_json::to_string_pretty(&self.churn),
-            Bench::Tables => serde_json::to_string_pretty(&self.tables),
-            Bench::Veth => serde_json::to_string_pretty(&self.veth),
-            Bench::All => serde_json::to_string_pretty(self),
-        }
-    }
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let measures = arguments.command.is_none();
     // SAFETY: geteuid reads a number of this process and can't fail.
-    if unsafe { libc::geteuid() } != 0 {
+    if measures && unsafe { libc::geteuid() } != 0 {
         eprintln!("error: only root can run BPF programs and make network namespaces; run with sudo");
         return ExitCode::from(Kind::Permission.exit_code());
     }
@@ -110,33 +103,55 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs what was asked for, writes the figures, and returns the targets that they miss, in words.
-fn run(Arguments { bench, options, datapath: of_datapath }: &Arguments) -> Result<Vec<String>> {
+/// Runs what was asked for and returns the targets that are missed, in words.
+fn run(arguments: &Arguments) -> Result<Vec<String>> {
+    match &arguments.command {
+        Some(Command::Report { files, pages }) => {
+            ensure!(pages.any(), "nothing to write; give --report FILE.html, --plots DIR, or both");
+            output::check_writable(None, pages)?;
+            pages.write(&Figures::read(files)?)?;
+            // Judging was the affair of the run that measured.
+            Ok(Vec::new())
+        }
+        None => measure(arguments),
+    }
+}
+
+/// Measures, writes the figures, and returns the targets that they miss, in words.
+fn measure(Arguments { bench, options, datapath: of_datapath, .. }: &Arguments) -> Result<Vec<String>> {
     ensure!(
         *bench == Bench::Datapath || !of_datapath.any(),
         "--filter and --against are for one bench: lb-bench datapath"
     );
+    output::check_writable(options.json.as_deref(), &options.pages)?;
     let wants = |one| *bench == one || *bench == Bench::All;
-    let (mut figures, mut missed) = (Figures::default(), Vec::new());
+    let mut figures = Figures::default();
     if wants(Bench::Datapath) {
-        let report = figures.datapath.insert(datapath::run(options.quick, of_datapath)?);
-        missed.extend(datapath::missed(report));
+        figures.datapath = Some(datapath::run(options.quick, of_datapath)?);
     }
     if wants(Bench::Churn) {
-        let report = figures.churn.insert(churn::run(options.quick)?);
-        missed.extend(churn::missed(report));
+        figures.churn = Some(churn::run(options.quick)?);
     }
     if wants(Bench::Tables) {
-        let report = figures.tables.insert(tables::run(options.quick)?);
-        missed.extend(tables::missed(report));
+        figures.tables = Some(tables::run(options.quick)?);
     }
     if wants(Bench::Veth) {
-        let report = figures.veth.insert(veth::run(options.quick, &options.veth)?);
-        missed.extend(veth::missed(report));
+        figures.veth = Some(veth::run(options.quick, &options.veth)?);
     }
     if let Some(file) = &options.json {
-        let text = figures.json(*bench)?;
-        std::fs::write(file, text).with_context(|| format!("can't write {}", file.display()))?;
+        output::write(file, &json(&figures, *bench)?)?;
     }
-    Ok(missed)
+    options.pages.write(&figures)?;
+    Ok(target::missed(&figures.targets()))
+}
+
+/// The figures of the bench that was asked for, or of all by name.
+fn json(figures: &Figures, bench: Bench) -> serde_json::Result<String> {
+    match bench {
+        Bench::Datapath => serde_json::to_string_pretty(&figures.datapath),
+        Bench::Churn => serde_json::to_string_pretty(&figures.churn),
+        Bench::Tables => serde_json::to_string_pretty(&figures.tables),
+        Bench::Veth => serde_json::to_string_pretty(&figures.veth),
+        Bench::All => serde_json::to_string_pretty(figures),
+    }
 }

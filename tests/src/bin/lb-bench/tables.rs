@@ -4,25 +4,8 @@ use anyhow::Result;
 use lb_common::slot::SIZE_DEFAULT;
 use lb_tests::bench::{
     samples::{Summary, Tail},
-    tables::{
-        self, Effort, Report,
-        build::{Build, Weights},
-        failover, hop,
-    },
+    tables::{self, Effort, Report, failover, hop},
 };
-
-/// Longest time to build a table of the default size with 1,000 backends, ms.
-const BUILD_MS_MAX: f64 = 2.0;
-/// Longest time until packets see a table of the default size, ms.
-const VISIBLE_MS_MAX: f64 = 1.0;
-/// Longest time in which packets go to a backend that was decided to be dead, us.
-const FAILOVER_US_MAX: f64 = 1_000.0;
-/// Largest difference between the slots of a backend and its share.
-const DEVIATION_SLOTS_MAX: f64 = 1.0;
-/// Most memory that is resident of the agent, bytes.
-const AGENT_BYTES_MAX: u64 = 30_000_000;
-/// Most memory of all maps with defaults and one service, bytes.
-const MAP_BYTES_MAX: u64 = 128 << 20;
 
 /// Runs the bench and prints its figures.
 pub fn run(quick: bool) -> Result<Report> {
@@ -37,62 +20,18 @@ pub fn run(quick: bool) -> Result<Report> {
     Ok(report)
 }
 
-/// The targets that the figures miss, in words.
-pub fn missed(report: &Report) -> Vec<String> {
-    let mut failed = Vec::new();
-    let mut hold = |what: String, value: f64, limit: f64| {
-        if value > limit {
-            failed.push(format!("{what}: {value:.3}, target {limit}"));
-        }
-    };
-    for build in &report.build {
-        let at = format!("{} slots, {} backends, {}", build.slots, build.backends, name(build.weights));
-        if (build.slots, build.backends) == (SIZE_DEFAULT, 1_000) {
-            hold(format!("{at}: ms to build"), build.build_ms.median, BUILD_MS_MAX);
-        }
-        if is_held(build) {
-            hold(format!("{at}: slots off the share"), build.deviation_slots, DEVIATION_SLOTS_MAX);
-        }
-    }
-    for publish in report.publish.iter().filter(|publish| publish.slots == SIZE_DEFAULT) {
-        let visible_ms = publish.visible_ms.median - publish.fill_ms.median;
-        hold("ms until a filled table is visible".into(), visible_ms, VISIBLE_MS_MAX);
-    }
-    for failover in report.failover.iter() {
-        let at = format!("failover of {} services, p99 in us", failover.services);
-        hold(at, failover.stall_free_us.p99, FAILOVER_US_MAX);
-    }
-    hold("agent resident, bytes".into(), report.agent.resident_bytes as f64, AGENT_BYTES_MAX as f64);
-    for maps in report.maps.iter().filter(|maps| maps.services == 1) {
-        hold("maps with one service, bytes".into(), maps.bytes as f64, MAP_BYTES_MAX as f64);
-    }
-    failed
-}
-
-/// Whether shares can be exact to a slot: every backend's is a slot at least.
-fn is_held(build: &Build) -> bool {
-    build.smallest_share_slots >= 1.0
-}
-
-const fn name(weights: Weights) -> &'static str {
-    match weights {
-        Weights::Equal => "equal",
-        Weights::Mixed => "mixed",
-    }
-}
-
 fn print_builds(report: &Report) {
     println!(
         "build a slot table\n{:>8} {:>9} {:>8} {:>9} {:>8} {:>11} {:>10}",
         "slots", "backends", "weights", "ms", "spread", "bytes", "off share"
     );
     for build in &report.build {
-        let note = if is_held(build) { "" } else { "  (shares below one slot)" };
+        let note = if tables::is_held(build) { "" } else { "  (shares below one slot)" };
         println!(
             "{:>8} {:>9} {:>8} {:>9.3} {:>8.3} {:>11} {:>10.3}{note}",
             build.slots,
             build.backends,
-            name(build.weights),
+            build.weights.name(),
             build.build_ms.median,
             build.build_ms.spread,
             build.memory_bytes.map_or("-".into(), |bytes| bytes.to_string()),
@@ -189,7 +128,7 @@ fn print_method(report: &Report) {
          another CPU) that sees it, the fill included, and until it returns (RCU). change: from a snapshot, with table\n\
          and transition. failover: one of {} backends dies, from the decision to the end of the last packet to it;\n\
          stalled: the machine stood still for more than 200 us meanwhile. check to store: the queue in the agent.",
-        report.machine.line(),
+        report.run.machine.line(),
         report.samples,
         tables::publish::BACKENDS,
         failover::BACKENDS,

@@ -75,11 +75,6 @@ pub fn run(quick: bool, options: &VethOptions) -> Result<Report> {
     Ok(report)
 }
 
-/// The targets that the figures miss, in words.
-pub fn missed(report: &Report) -> Vec<String> {
-    veth::missed(report)
-}
-
 /// A median and its spread.
 fn cell(digits: usize, median: Option<f64>, spread: Option<f64>) -> String {
     match (median, spread) {
@@ -174,7 +169,7 @@ fn print_method(report: &Report) {
         .rate
         .map_or("one after another".to_owned(), |rate| format!("{rate} a second, timed from when due"));
     let realtime = if method.realtime { "SCHED_RR" } else { "no real-time scheduling was permitted" };
-    println!("\n{}; lb attached in {} mode", report.machine.line(), method.xdp_mode);
+    println!("\n{}; lb attached in {} mode", report.run.machine.line(), method.xdp_mode);
     println!(
         "Medians of {} samples, ± half of max - min; in each round the rows take turns, a ratio is the median of the\n\
          rounds' ratios. Each row has a topology of its own: client - balancer - 4 backends, joined by veth pairs; replies\n\
