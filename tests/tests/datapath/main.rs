@@ -7,6 +7,7 @@ mod forward;
 mod gue;
 mod headers;
 mod reasons;
+mod too_big;
 mod choice;
 mod hops;
 mod transition;

@@ -3,6 +3,7 @@
 mod harness;
 mod forward;
 mod ways;
+mod path_mtu;
 mod host;
 mod change;
 mod agent;
