@@ -40,6 +40,8 @@ pub const RATE_SOURCE: &str = "RATE_SOURCE";
 pub const CLOCK: &str = "CLOCK";
 /// `HashMap<RawAddr, u32>`: service addresses that `lb decap` unpacks for (decap program only).
 pub const DECAP_VIPS: &str = "DECAP_VIPS";
+/// `Array<u32, 1>`: the UDP port of tunnels that `lb decap` unpacks (decap program only).
+pub const DECAP_GUE_PORT: &str = "DECAP_GUE_PORT";
 
 /// Backends of all services together, ids included that await reuse.
 pub const MAX_BACKENDS: u32 = 65_536;

@@ -20,7 +20,8 @@ pub enum Reason {
     NoBackend = 6,
     /// Dropped: the next hop of the chosen backend is not resolved.
     NextHopUnresolved = 7,
-    /// Dropped: the packet would exceed the MTU towards the backend after encapsulation.
+    /// Dropped: the packet would exceed the MTU towards the backend after encapsulation, and its sender was not told: there
+    /// were too many answers in this second, or it could make nothing of one.
     TooBig = 8,
     /// Dropped: the driver has no room for an outer header.
     NoHeadroom = 9,
@@ -41,11 +42,14 @@ pub enum Reason {
     /// Dropped: a new connection whose slot's owner has just died, while no new flow can be recorded. Sent elsewhere without
     /// a record it would move with the next table; its client tries again.
     NotRecorded = 17,
+    /// Answered: the packet would exceed the MTU towards the backend after encapsulation; its sender was told which size fits,
+    /// by ICMP.
+    TooBigAnswered = 18,
 }
 
 impl Reason {
     /// All reasons, at the index of their discriminant.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NotIp,
         Self::NotService,
         Self::OtherProtocol,
@@ -64,6 +68,7 @@ impl Reason {
         Self::InnerNotService,
         Self::InnerMalformed,
         Self::NotRecorded,
+        Self::TooBigAnswered,
     ];
 
     /// Stable name, as the CLI and its JSON show it.
@@ -87,7 +92,13 @@ impl Reason {
             Self::InnerNotService => "inner_not_service",
             Self::InnerMalformed => "inner_malformed",
             Self::NotRecorded => "not_recorded",
+            Self::TooBigAnswered => "too_big_answered",
         }
+    }
+
+    /// Whether a packet that ends for this reason is sent back, as an answer.
+    pub const fn is_answer(self) -> bool {
+        matches!(self, Self::TooBigAnswered)
     }
 
     /// Whether a packet that ends for this reason is dropped rather than handed to the host.

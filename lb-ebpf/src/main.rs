@@ -20,6 +20,7 @@ mod clock;
 mod backend;
 mod redirect;
 mod forward;
+mod too_big;
 mod stats;
 mod reasons;
 mod events;

@@ -4,10 +4,10 @@ use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use lb_common::verdict::Reason;
 use lb_ebpf::packet::{self, Packet, Parsed};
 
-use crate::{choice, forward, redirect, service::Served, slot, stats, trace};
+use crate::{choice, forward, redirect, service::Served, slot, stats, too_big, trace};
 
 /// Decides over one packet: the action of a forwarded one, or the reason why it is passed or dropped. A packet that
-/// ends for a reason is as it came in.
+/// ends for a reason is as it came in, but for an answered one.
 #[inline(always)]
 pub fn run(ctx: &XdpContext) -> Result<u32, Reason> {
     match packet::parse(ctx)? {
@@ -22,7 +22,9 @@ fn balance<F: Served>(ctx: &XdpContext, packet: &Packet<F>) -> Result<u32, Reaso
     let service = packet.flow.service().ok_or(Reason::NotService)?;
     let hash = packet.flow.hash(slot::HashKeys);
     let (id, backend) = choice::choose(ctx, packet, &service, hash)?;
-    forward::check_mtu(&service, packet, backend)?;
+    if !forward::fits(&service, packet, backend) {
+        return too_big::answer(ctx, &service, packet, backend);
+    }
     let action = redirect::egress(ctx, backend)?;
     let bytes = packet::frame_len(ctx);
     if action != xdp_action::XDP_PASS {

@@ -60,12 +60,13 @@ impl Cluster {
         self.servers[index].clear();
     }
 
-    /// Attaches `lb decap` for both service addresses on every backend.
-    pub fn attach_decap(&mut self, mode: &str) -> Result<()> {
+    /// Attaches `lb decap` for both service addresses on every backend; options are as on the command line.
+    pub fn attach_decap(&mut self, options: &[&str]) -> Result<()> {
         for backend in &self.topology.backends {
             let instance = Instance::new(&backend.netns)?;
             let (v4, v6) = (VIP4.to_string(), VIP6.to_string());
-            instance.lb(&["decap", "attach", INTERFACE, "--mode", mode, "--vip", &v4, "--vip", &v6])?;
+            let words = ["decap", "attach", INTERFACE, "--vip", &v4, "--vip", &v6];
+            instance.lb(&[&words, options].concat())?;
             self.decap.push(instance);
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Runs the packet path on single packets (BPF_PROG_TEST_RUN) in a described world of services and backends.
 
 mod run;
+mod decap;
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +16,6 @@ use aya::{
     programs::{ProgramFd, Xdp},
 };
 use lb_common::{
-    addr::RawAddr,
     backend::{Backend, TARGET_DOWN},
     connections::Connections,
     cuckoo,
@@ -30,6 +30,7 @@ use lb_common::{
 };
 use lb_userspace::objects;
 
+pub use self::decap::{DECAP_GUE_PORT, Decap};
 use self::run::{counters_of, delta, load_program, run};
 use crate::batch;
 pub use crate::world::{Slots, World, WorldService, backend, raw};
@@ -118,6 +119,9 @@ impl Balancer {
         }
         if let Some(cap) = &world.new_flows_per_source {
             loader.override_global("NEW_FLOWS_PER_SOURCE_PER_SECOND", cap, true);
+        }
+        if let Some(cap) = &world.too_big {
+            loader.override_global("TOO_BIG_PER_SECOND", cap, true);
         }
         if world.now_s.is_some() {
             loader.override_global("VIRTUAL_CLOCK", &1u8, true);
@@ -308,35 +312,6 @@ impl Balancer {
         let mut counters = counters_of(&self.ebpf, maps::REASONS, maps::MAX_REASONS, Label::Reason)?;
         counters.extend(counters_of(&self.ebpf, maps::FORWARDED, BACKENDS, Label::Forwarded)?);
         Ok(counters)
-    }
-}
-
-/// The decapsulation program, loaded with service addresses.
-pub struct Decap {
-    ebpf: Ebpf,
-    before: Counters,
-}
-
-impl Decap {
-    /// Loads the program and fills its map.
-    pub fn load(addresses: &[IpAddr]) -> Result<Self> {
-        let mut ebpf = EbpfLoader::new().load(objects::LB_DECAP).context("lb-decap")?;
-        load_program(&mut ebpf, "decap")?;
-        let map = ebpf.map_mut(maps::DECAP_VIPS).context("no DECAP_VIPS")?;
-        let mut vips: HashMap<_, RawAddr, u32> = HashMap::try_from(map)?;
-        for address in addresses {
-            vips.insert(raw(*address), 1, 0)?;
-        }
-        Ok(Self { ebpf, before: Counters::new() })
-    }
-
-    /// Runs the program on a frame.
-    pub fn run(&mut self, frame: &[u8]) -> Result<Outcome> {
-        let (action, bytes) = run(&self.ebpf, "decap", frame, None)?;
-        let after = counters_of(&self.ebpf, maps::REASONS, maps::MAX_REASONS, Label::Reason)?;
-        let counted = delta(&self.before, &after);
-        self.before = after;
-        Ok(Outcome { action, bytes, counted })
     }
 }
 

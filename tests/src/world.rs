@@ -80,6 +80,8 @@ pub struct World {
     pub new_flows: Option<u32>,
     /// The same for clients nearby.
     pub new_flows_per_source: Option<u32>,
+    /// Cap of answers to packets that are too big, per second and CPU.
+    pub too_big: Option<u32>,
 }
 
 /// An address as maps hold it.

@@ -24,16 +24,9 @@ pub fn overhead(service: &Service, backend: &Backend) -> u32 {
 }
 
 /// Whether the packet fits the egress interface once it is rewritten.
-///
-/// # Errors
-/// [`Reason::TooBig`]
 #[inline(always)]
-pub fn check_mtu<F>(service: &Service, packet: &Packet<F>, backend: &Backend) -> Result<(), Reason> {
-    if packet.length + overhead(service, backend) > u32::from(backend.mtu) {
-        Err(Reason::TooBig)
-    } else {
-        Ok(())
-    }
+pub fn fits<F>(service: &Service, packet: &Packet<F>, backend: &Backend) -> bool {
+    packet.length + overhead(service, backend) <= u32::from(backend.mtu)
 }
 
 /// Rewrites the packet.

@@ -10,7 +10,9 @@ pub mod v6;
 pub mod quic;
 pub mod sctp;
 pub mod rewrite;
+pub mod too_big;
 pub mod tunnel;
+pub mod skb;
 
 use aya_ebpf::programs::XdpContext;
 use lb_common::{flow::FlowKey, hash::Multipliers, verdict::Reason, wire::protocol};

@@ -6,18 +6,21 @@ use aya_ebpf::{helpers::bpf_xdp_adjust_head, programs::XdpContext};
 use lb_common::{backend::Backend, verdict::Reason};
 use network_types::{
     eth::{EthHdr, EtherType},
+    ip::{Ipv4Hdr, Ipv6Hdr},
+    udp::UdpHdr,
     vlan::VlanHdr,
 };
 
 use super::{
     frame::{Frame, load, store},
     link::MAX_TAGS,
+    tunnel::Tunnel,
 };
 
 /// The EtherType, or the first VLAN tag with the EtherType after it, begins here.
-const ETHER_TYPE: usize = offset_of!(EthHdr, ether_type);
+pub(super) const ETHER_TYPE: usize = offset_of!(EthHdr, ether_type);
 /// Longest header before layer 3.
-const MAX_LINK: usize = EthHdr::LEN + MAX_TAGS * VlanHdr::LEN;
+pub(super) const MAX_LINK: usize = EthHdr::LEN + MAX_TAGS * VlanHdr::LEN;
 /// Both addresses of an Ethernet header, as they stand there.
 type Macs = [u32; 3];
 
@@ -82,13 +85,30 @@ pub fn push<H: Copy>(
     Ok(())
 }
 
-/// Takes `length` bytes of outer headers off an IP packet, keeps the VLAN tags before it and gives the frame the
-/// EtherType of the packet inside.
+/// Takes the outer headers off a tunnel packet, keeps the VLAN tags before it and gives the frame the EtherType of the
+/// packet inside.
 ///
 /// # Errors
-/// [`Reason::InnerMalformed`] if the frame ends before the inner header, which the caller has ruled out.
+/// [`Reason::InnerMalformed`] if the frame ends before the inner header, which parsing has ruled out.
 #[inline(always)]
-pub fn pop<const LENGTH: usize>(ctx: &XdpContext, tags: usize, ether_type: EtherType) -> Result<(), Reason> {
+pub fn pop(ctx: &XdpContext, tunnel: &Tunnel) -> Result<(), Reason> {
+    const OVER_V4: usize = Ipv4Hdr::LEN + UdpHdr::LEN;
+    const OVER_V6: usize = Ipv6Hdr::LEN + UdpHdr::LEN;
+    let Tunnel { tags, inner, .. } = *tunnel;
+    match tunnel.headers {
+        Ipv4Hdr::LEN => pop_bytes::<{ Ipv4Hdr::LEN }>(ctx, tags, inner),
+        OVER_V4 => pop_bytes::<OVER_V4>(ctx, tags, inner),
+        Ipv6Hdr::LEN => pop_bytes::<{ Ipv6Hdr::LEN }>(ctx, tags, inner),
+        _ => pop_bytes::<OVER_V6>(ctx, tags, inner),
+    }
+}
+
+#[inline(always)]
+fn pop_bytes<const LENGTH: usize>(
+    ctx: &XdpContext,
+    tags: usize,
+    ether_type: EtherType,
+) -> Result<(), Reason> {
     let frame = Frame::of(ctx);
     if !frame.holds(frame.start, LENGTH + MAX_LINK) {
         return Err(Reason::InnerMalformed);

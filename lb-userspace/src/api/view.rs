@@ -348,8 +348,12 @@ pub struct ReasonStats {
 
 impl From<(Reason, Counter)> for ReasonStats {
     fn from((reason, Counter { packets, bytes }): (Reason, Counter)) -> Self {
-        let action = if reason.is_drop() { "drop" } else { "pass" }.to_owned();
-        Self { reason: reason.name().to_owned(), action, packets, bytes }
+        let action = match reason {
+            _ if reason.is_drop() => "drop",
+            _ if reason.is_answer() => "answer",
+            _ => "pass",
+        };
+        Self { reason: reason.name().to_owned(), action: action.to_owned(), packets, bytes }
     }
 }
 

@@ -11,7 +11,7 @@ pub use self::{
     backend::{BackendArguments, BackendVerb, Then},
     service::{ServiceVerb, SettingArguments},
 };
-use crate::{config, desired::model::AttachMode};
+use crate::{config, desired::model::AttachMode, publish::decap::Hook};
 
 /// Layer-4 load balancer in the kernel's XDP hook.
 #[derive(Debug, Parser)]
@@ -122,7 +122,7 @@ pub enum Verb {
     /// Health checks
     #[command(subcommand)]
     Health(HealthVerb),
-    /// Unpack ipip packets on a backend whose kernel has no tunnel device
+    /// Unpack ipip and gue packets on a backend whose kernel has no tunnel device
     #[command(subcommand)]
     Decap(DecapVerb),
     /// Show what was forwarded and what was not; works with the agent down
@@ -191,7 +191,13 @@ pub enum DecapVerb {
         /// Service address; several are allowed
         #[arg(long = "vip", required = true, num_args = 1.., value_name = "ADDR")]
         vips: Vec<IpAddr>,
-        /// In the driver, in the stack, or the best that works
+        /// UDP port of gue
+        #[arg(long, value_name = "PORT", default_value_t = lb_common::gue::PORT, value_parser = clap::value_parser!(u16).range(1..), allow_negative_numbers = true)]
+        gue_port: u16,
+        /// XDP, traffic control, or the best that works
+        #[arg(long, value_enum, default_value_t)]
+        hook: Hook,
+        /// XDP in the driver, in the stack, or the best that works
         #[arg(long, value_enum, default_value_t)]
         mode: AttachMode,
     },

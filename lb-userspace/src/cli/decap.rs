@@ -12,7 +12,7 @@ use super::{
 use crate::{
     api::view::{ReasonStats, SCHEMA_VERSION},
     error::Error,
-    publish::decap::{self, Decap},
+    publish::decap::{self, Decap, Settings},
 };
 
 /// Where packets are unpacked.
@@ -29,14 +29,16 @@ struct DecapView {
     ifindex: u32,
     mode: String,
     vips: Vec<IpAddr>,
+    gue_port: u16,
     reasons: Vec<ReasonStats>,
 }
 
 /// Runs a decap command.
 pub(super) fn run(global: &Global, verb: DecapVerb) -> Result<(), Error> {
     match verb {
-        DecapVerb::Attach { interface, vips, mode } => {
-            decap::attach(&global.pin_dir, &interface, &vips, mode)?;
+        DecapVerb::Attach { interface, vips, gue_port, hook, mode } => {
+            let settings = Settings { vips: &vips, gue_port, hook, mode };
+            decap::attach(&global.pin_dir, &interface, &settings)?;
         }
         DecapVerb::Detach { interface: Some(interface) } => decap::detach(&global.pin_dir, &interface)?,
         DecapVerb::Detach { interface: None } => {
@@ -51,13 +53,14 @@ pub(super) fn run(global: &Global, verb: DecapVerb) -> Result<(), Error> {
 
 fn show(global: &Global) -> Result<(), Error> {
     let interfaces = decap::list(&global.pin_dir)?;
-    let view = |Decap { attached, vips }: Decap| {
+    let view = |Decap { attached, vips, gue_port }: Decap| {
         let reasons = decap::reasons(&global.pin_dir, &attached.ifname)?;
         Ok(DecapView {
             name: attached.ifname,
             ifindex: attached.ifindex,
             mode: attached.mode.name().to_owned(),
             vips,
+            gue_port,
             reasons: reasons.into_iter().map(ReasonStats::from).collect(),
         })
     };
@@ -72,7 +75,9 @@ fn table(list: &DecapList) -> Result<(), Error> {
     }
     for interface in &list.interfaces {
         let vips: Vec<String> = interface.vips.iter().map(IpAddr::to_string).collect();
-        print::line(&format!("unpacking on {}, {}, for {}", interface.name, interface.mode, vips.join(" ")))?;
+        let DecapView { name, mode, gue_port, .. } = interface;
+        let vips = vips.join(" ");
+        print::line(&format!("unpacking on {name}, {mode}, gue on port {gue_port}, for {vips}"))?;
         for reason in interface.reasons.iter().filter(|reason| reason.packets > 0) {
             let ReasonStats { reason, action, packets, bytes } = reason;
             print::line(&format!("  {reason} ({action}): {packets} packets, {bytes} bytes"))?;

@@ -24,6 +24,8 @@ pub enum XdpMode {
     Native,
     /// In the stack.
     Generic,
+    /// In traffic control (`lb decap` only).
+    Tc,
 }
 
 impl XdpMode {
@@ -32,6 +34,7 @@ impl XdpMode {
         match self {
             Self::Native => "native",
             Self::Generic => "generic",
+            Self::Tc => "tc",
         }
     }
 
@@ -39,6 +42,7 @@ impl XdpMode {
         match self {
             Self::Native => XDP_FLAGS_DRV_MODE,
             Self::Generic => XDP_FLAGS_SKB_MODE,
+            Self::Tc => 0,
         }
     }
 
@@ -85,7 +89,7 @@ pub(crate) fn pinned(dir: &Path) -> Result<Vec<Pinned>, Error> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // Detached meanwhile.
             Err(error) => return Err(pins::failed(&format!("open {}", path.display()), &error)),
         };
-        let ifindex = sys::xdp_link_ifindex(link.as_fd()).map_err(|_| foreign("is not an XDP link"))?;
+        let ifindex = sys::link_ifindex(link.as_fd()).map_err(|_| foreign("is not a link"))?;
         found.push(Pinned { attached: Attached { ifname, ifindex, mode, note: None }, link, path });
     }
     found.sort_by(|left, right| left.attached.ifname.cmp(&right.attached.ifname));
@@ -107,7 +111,8 @@ pub(crate) fn attach(
 ) -> Result<Attached, Error> {
     let ifindex = ifindex(ifname)?;
     let mut former = None;
-    for pinned in pinned(dir)?.into_iter().filter(|pinned| pinned.attached.ifname == ifname) {
+    let ours = |attached: &Attached| attached.ifname == ifname && attached.mode != XdpMode::Tc;
+    for pinned in pinned(dir)?.into_iter().filter(|pinned| ours(&pinned.attached)) {
         if pinned.attached.ifindex == ifindex && pinned.attached.mode.satisfies(asked) {
             sys::link_update(pinned.link.as_fd(), program)
                 .map_err(|error| pins::failed(&format!("replace the program of {ifname}"), &error))?;
@@ -176,7 +181,7 @@ fn create_as(
 ) -> Result<Attached, Error> {
     let link = sys::xdp_link_create(program, ifindex, mode.flags())
         .map_err(|error| refused(ifname, mode, &error))?;
-    let path = dir.join(format!("{}:{}", pins::encode(ifname), mode.name()));
+    let path = pin_path(dir, ifname, mode);
     sys::object_pin(link.as_fd(), &path)
         .map_err(|error| pins::failed(&format!("pin {}", path.display()), &error))?;
     Ok(Attached { ifname: ifname.to_owned(), ifindex, mode, note: None })
@@ -230,9 +235,15 @@ fn mtu(ifname: &str) -> Option<i32> {
     }
 }
 
+/// Where the link of an interface is pinned.
+pub(crate) fn pin_path(dir: &Path, ifname: &str, mode: XdpMode) -> PathBuf {
+    dir.join(format!("{}:{}", pins::encode(ifname), mode.name()))
+}
+
 /// Interface and mode of a pin's name.
 fn parse(name: &str) -> Option<(String, XdpMode)> {
     let (ifname, mode) = name.rsplit_once(':')?;
-    let mode = [XdpMode::Native, XdpMode::Generic].into_iter().find(|known| known.name() == mode)?;
+    let mode =
+        [XdpMode::Native, XdpMode::Generic, XdpMode::Tc].into_iter().find(|known| known.name() == mode)?;
     Some((pins::decode(ifname), mode))
 }

@@ -1,4 +1,4 @@
-//! `lb decap`: the backend's end of `ipip`, on hosts that need no agent. Everything lives in pins.
+//! `lb decap`: the backend's end of `ipip` and `gue`, on hosts that need no agent. Everything lives in pins.
 
 use std::{
     collections::BTreeSet,
@@ -16,17 +16,26 @@ use lb_common::{
 };
 
 use super::{
-    Attached, attach,
+    Attached, attach, attach_tc,
     kernel::{open_map, write},
     object::Object,
     pins::{self, Pins},
     sys,
     walk::walk,
 };
-use crate::{desired::model::AttachMode, error::Error, observe};
+use crate::{
+    desired::model::AttachMode,
+    error::{Error, Kind},
+    observe,
+};
 
-const OBJECT: Object =
-    Object { bytes: crate::objects::LB_DECAP, maps: &[maps::DECAP_VIPS, maps::REASONS], program: "decap" };
+const OBJECT: Object = Object {
+    bytes: crate::objects::LB_DECAP,
+    maps: &[maps::DECAP_VIPS, maps::DECAP_GUE_PORT, maps::REASONS],
+    program: "decap",
+};
+/// The same with its program for traffic control.
+const OBJECT_TC: Object = Object { program: "decap_tc", ..OBJECT };
 /// Name of the program's pin.
 const PROGRAM_PIN: &str = "program";
 
@@ -37,15 +46,43 @@ pub struct Decap {
     pub attached: Attached,
     /// Service addresses of the packets that are unpacked, in order.
     pub vips: Vec<IpAddr>,
+    /// UDP port of GUE.
+    pub gue_port: u16,
+}
+
+/// Where packets are unpacked on their way into the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Hook {
+    /// XDP in the driver if it can, else tc, else XDP in the stack.
+    #[default]
+    Auto,
+    /// Before the stack.
+    Xdp,
+    /// In traffic control, for any interface; needs Linux 6.6.
+    Tc,
+}
+
+/// What is unpacked, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    /// Service addresses.
+    pub vips: &'a [IpAddr],
+    /// UDP port of GUE.
+    pub gue_port: u16,
+    /// Where.
+    pub hook: Hook,
+    /// How, for XDP.
+    pub mode: AttachMode,
 }
 
 /// Attaches the decapsulation program to an interface, for these service addresses and no others. On an interface that
-/// has it already, the addresses are replaced.
+/// has it already, they are replaced.
 ///
 /// # Errors
-/// Those of [`super::Publisher::attach`], `InvalidConfiguration` for no or too many addresses or foreign pins.
-pub fn attach(pin_dir: &Path, ifname: &str, vips: &[IpAddr], mode: AttachMode) -> Result<Decap, Error> {
-    let vips: BTreeSet<RawAddr> = vips.iter().map(|vip| raw(*vip)).collect();
+/// Those of [`super::Publisher::attach`], `InvalidConfiguration` for no or too many addresses, a mode of XDP in traffic
+/// control, or foreign pins.
+pub fn attach(pin_dir: &Path, ifname: &str, settings: &Settings<'_>) -> Result<Decap, Error> {
+    let vips: BTreeSet<RawAddr> = settings.vips.iter().map(|vip| raw(*vip)).collect();
     if vips.is_empty() || vips.len() > maps::MAX_DECAP_VIPS as usize {
         return Err(Error::invalid(format!(
             "{} service addresses; give 1 to {}, each with --vip",
@@ -53,40 +90,78 @@ pub fn attach(pin_dir: &Path, ifname: &str, vips: &[IpAddr], mode: AttachMode) -
             maps::MAX_DECAP_VIPS
         )));
     }
+    if settings.hook == Hook::Tc && settings.mode != AttachMode::Auto {
+        return Err(Error::invalid("--mode is for XDP; leave it out with --hook tc"));
+    }
     attach::ifindex(ifname)?;
     pins::ensure_bpffs(pin_dir)?;
     let pins = Pins::new(pin_dir).decap_on(ifname);
     let fix = format!("remove what is there: rm -r {}", pins.root().display());
     let fresh = !OBJECT.check(&pins, &fix)?.is_empty();
     pins::make_dir(&pins.links())?;
-    let attached = load_and_attach(&pins, ifname, &vips, mode).inspect_err(|_| {
+    let attached = load_and_attach(&pins, ifname, &vips, settings).inspect_err(|_| {
         if fresh {
             let _ = remove_all(&pins);
         }
     })?;
-    Ok(Decap { attached, vips: addresses(&vips) })
+    Ok(Decap { attached, vips: addresses(&vips), gue_port: settings.gue_port })
 }
 
 fn load_and_attach(
     pins: &Pins,
     ifname: &str,
     vips: &BTreeSet<RawAddr>,
-    mode: AttachMode,
+    settings: &Settings<'_>,
 ) -> Result<Attached, Error> {
     let (_ebpf, program) = OBJECT.load(pins, &[])?;
+    let port = u32::from(settings.gue_port);
+    write(&open_map(pins, maps::DECAP_GUE_PORT)?, maps::DECAP_GUE_PORT, &0u32, &[port])?;
     let map = open_map(pins, maps::DECAP_VIPS)?;
     let present = read_vips(map.as_fd())?;
     for vip in vips.difference(&present) {
         write(&map, maps::DECAP_VIPS, vip, &[1u32])?;
     }
-    let attached = attach::attach(program.as_fd(), &pins.links(), ifname, mode)?;
-    pin_program(pins, &program)?;
+    let attached = attach_by(pins, ifname, settings, &program)?;
+    attach_tc::remove_other_kind(&pins.links(), &attached)?;
     // Last, so that a failure above leaves an earlier attachment with all it had.
     for vip in present.difference(vips) {
         sys::map_delete(map.as_fd(), vip)
             .map_err(|error| pins::failed("write the map DECAP_VIPS", &error))?;
     }
     Ok(attached)
+}
+
+/// Attaches by the hook that is asked for, or the best that works. `program` is the one of XDP.
+fn attach_by(
+    pins: &Pins,
+    ifname: &str,
+    settings: &Settings<'_>,
+    program: &OwnedFd,
+) -> Result<Attached, Error> {
+    let links = pins.links();
+    let xdp = |mode| -> Result<Attached, Error> {
+        let attached = attach::attach(program.as_fd(), &links, ifname, mode)?;
+        pin_program(pins, program)?;
+        Ok(attached)
+    };
+    let tc = || -> Result<Attached, Error> {
+        let (_ebpf, program) = OBJECT_TC.load(pins, &[])?;
+        let attached = attach_tc::attach(program.as_fd(), &links, ifname)?;
+        pin_program(pins, &program)?;
+        Ok(attached)
+    };
+    match (settings.hook, settings.mode) {
+        (Hook::Tc, _) => tc(),
+        (Hook::Auto, AttachMode::Auto) => match xdp(AttachMode::Native) {
+            // The driver refused; other reasons hold elsewhere as well.
+            Err(error) if matches!(error.kind, Kind::InvalidConfiguration | Kind::Failed) => {
+                let attached = tc().or_else(|_| xdp(AttachMode::Generic))?;
+                Ok(Attached { note: Some(error.message), ..attached })
+            }
+            other => other,
+        },
+        (_, mode) => xdp(mode),
+    }
 }
 
 fn pin_program(pins: &Pins, program: &OwnedFd) -> Result<(), Error> {
@@ -120,7 +195,8 @@ pub fn list(pin_dir: &Path) -> Result<Vec<Decap>, Error> {
         for attached in attach::list(&pins.links())? {
             let map = open_map(&pins, maps::DECAP_VIPS)?;
             let vips = read_vips(map.as_fd())?;
-            found.push(Decap { attached, vips: addresses(&vips) });
+            let gue_port = read_gue_port(&pins)?;
+            found.push(Decap { attached, vips: addresses(&vips), gue_port });
         }
     }
     Ok(found)
@@ -132,6 +208,14 @@ pub fn list(pin_dir: &Path) -> Result<Vec<Decap>, Error> {
 /// If the pins can't be read.
 pub fn reasons(pin_dir: &Path, ifname: &str) -> Result<Vec<(Reason, Counter)>, Error> {
     observe::reasons(&Pins::new(pin_dir).decap_on(ifname))
+}
+
+fn read_gue_port(pins: &Pins) -> Result<u16, Error> {
+    let mut port = [0u32];
+    let map = open_map(pins, maps::DECAP_GUE_PORT)?;
+    sys::map_lookup(map.as_fd(), &0u32, &mut port)
+        .map_err(|error| pins::failed("read the map DECAP_GUE_PORT", &error))?;
+    Ok(port[0] as u16)
 }
 
 fn read_vips(map: BorrowedFd<'_>) -> Result<BTreeSet<RawAddr>, Error> {

@@ -101,7 +101,8 @@ impl Kernel {
                 &[
                     ("HASH_KEYS", &keys),
                     ("LOG_LEVEL", &log_level),
-                    ("NEW_FLOWS_PER_SECOND", &new_flows_per_cpu()?.to_ne_bytes()),
+                    ("NEW_FLOWS_PER_SECOND", &per_cpu(rate::NEW_FLOWS_PER_SECOND)?.to_ne_bytes()),
+                    ("TOO_BIG_PER_SECOND", &per_cpu(rate::TOO_BIG_PER_SECOND)?.to_ne_bytes()),
                     ("NEW_FLOWS_PER_SOURCE_PER_SECOND", &rate::NEW_FLOWS_PER_SOURCE_PER_SECOND.to_ne_bytes()),
                 ],
             )
@@ -162,11 +163,11 @@ fn open_log(ebpf: &mut Ebpf) -> Result<EbpfLogger<&'static dyn log::Log>, Error>
     EbpfLogger::init(ebpf).map_err(|error| Error::failed(format!("read the packet path's log: {error}")))
 }
 
-/// Each CPU's share of the new flow entries per second.
-fn new_flows_per_cpu() -> Result<u32, Error> {
+/// Each CPU's share of a cap per second.
+fn per_cpu(cap: u32) -> Result<u32, Error> {
     let cpus =
         aya::util::online_cpus().map_err(|(path, error)| pins::failed(&format!("read {path}"), &error))?;
-    Ok(rate::NEW_FLOWS_PER_SECOND.div_ceil(cpus.len().max(1) as u32))
+    Ok(cap.div_ceil(cpus.len().max(1) as u32))
 }
 
 /// Opens a pinned map.

@@ -14,6 +14,7 @@ mod kernel;
 mod take_over;
 mod inner;
 pub mod attach;
+mod attach_tc;
 pub mod decap;
 mod object;
 pub mod pins;

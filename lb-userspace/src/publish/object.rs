@@ -8,7 +8,7 @@ use std::{
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
-    programs::{ProgramError, Xdp},
+    programs::{Program, ProgramError},
 };
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_DEVMAP;
 
@@ -23,7 +23,7 @@ pub(crate) struct Object {
     pub bytes: &'static [u8],
     /// The maps that are pinned; all others belong to one load.
     pub maps: &'static [&'static str],
-    /// Name of its XDP program.
+    /// Name of its program, of XDP or of traffic control.
     pub program: &'static str,
 }
 
@@ -99,9 +99,12 @@ impl Object {
         let program = ebpf.program_mut(self.program).ok_or_else(|| {
             Error::failed(format!("the built-in BPF object has no program {}", self.program))
         })?;
-        let program: &mut Xdp = program.try_into().map_err(|error| cannot_load(&EbpfError::from(error)))?;
-        program.load().map_err(|error| cannot_load(&error.into()))?;
-        let fd = program.fd().map_err(|error| cannot_load(&error.into()))?;
+        let fd = match program {
+            Program::Xdp(program) => program.load().and_then(|()| program.fd()),
+            Program::SchedClassifier(program) => program.load().and_then(|()| program.fd()),
+            _ => Err(ProgramError::UnexpectedProgramType),
+        };
+        let fd = fd.map_err(|error| cannot_load(&error.into()))?;
         fd.as_fd()
             .try_clone_to_owned()
             .map_err(|error| Error::failed(format!("keep the program {}: {error}", self.program)))

@@ -13,7 +13,8 @@ use std::{
 
 use aya::Pod;
 use aya_obj::generated::{
-    bpf_attach_type::BPF_XDP, bpf_attr, bpf_cmd, bpf_link_info, bpf_map_info,
+    bpf_attach_type::{BPF_TCX_INGRESS, BPF_XDP},
+    bpf_attr, bpf_cmd, bpf_link_info, bpf_map_info,
     bpf_map_type::BPF_MAP_TYPE_ARRAY,
 };
 
@@ -104,10 +105,10 @@ pub(crate) fn map_info(map: BorrowedFd<'_>) -> io::Result<(u32, Shape)> {
     Ok((info.id, shape))
 }
 
-/// Interface of an XDP link; 0 once the interface is gone.
-pub(crate) fn xdp_link_ifindex(link: BorrowedFd<'_>) -> io::Result<u32> {
+/// Interface of an XDP or tcx link; 0 once the interface is gone.
+pub(crate) fn link_ifindex(link: BorrowedFd<'_>) -> io::Result<u32> {
     let info: bpf_link_info = info(link)?;
-    // SAFETY: plain integers, whatever the type of the link.
+    // SAFETY: plain integers, whatever the type of the link; those of tcx links begin with the same one.
     Ok(unsafe { info.__bindgen_anon_1.xdp.ifindex })
 }
 
@@ -230,6 +231,15 @@ pub(crate) fn xdp_link_create(program: BorrowedFd<'_>, ifindex: u32, flags: u32)
     attr.link_create.__bindgen_anon_2.target_ifindex = ifindex;
     attr.link_create.attach_type = BPF_XDP as u32;
     attr.link_create.flags = flags;
+    new_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+}
+
+/// Attaches a program to an interface in traffic control, behind those that are there.
+pub(crate) fn tcx_link_create(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<OwnedFd> {
+    let mut attr = empty();
+    attr.link_create.__bindgen_anon_1.prog_fd = fd_of(program);
+    attr.link_create.__bindgen_anon_2.target_ifindex = ifindex;
+    attr.link_create.attach_type = BPF_TCX_INGRESS as u32;
     new_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
 }
 

@@ -208,7 +208,7 @@ pub fn tunnels(screen: &mut Screen, checks: &mut Checks, scene: &mut Scene) -> R
                 &VIP4.to_string(),
                 "   (on each backend)",
             ]);
-            scene.cluster.attach_decap("native")?;
+            scene.cluster.attach_decap(&["--mode", "native"])?;
         }
         let target = SocketAddr::new(vip, TUNNEL_PORT);
         let text = format!("{target}/tcp");

@@ -1,37 +1,48 @@
 //! One run of a loaded program, and what its counters grew by.
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf,
     maps::PerCpuArray,
-    programs::{TestRun as _, TestRunOptions, Xdp},
+    programs::{Program, TestRun as _, TestRunOptions},
 };
 use lb_common::stats::Counter;
 
 use super::{Action, Counters, Label};
 
+/// Verdict of a program of traffic control that leaves the packet to the next one.
+const TCX_NEXT: u32 = u32::MAX;
+
 /// Loads the program of this name.
 pub(super) fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<()> {
-    let program: &mut Xdp =
-        ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
-    program.load().map_err(|error| anyhow!("the verifier refuses {name}: {error:?}"))
+    let loaded = match ebpf.program_mut(name).with_context(|| format!("no program {name}"))? {
+        Program::Xdp(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
+        _ => bail!("{name} is no program of a packet"),
+    };
+    loaded.map_err(|error| anyhow!("the verifier refuses {name}: {error:?}"))
 }
 
 /// One run of a program: its verdict and the frame afterwards.
 pub(super) fn run(ebpf: &Ebpf, name: &str, frame: &[u8], metadata: Option<u32>) -> Result<(Action, Vec<u8>)> {
-    let program: &Xdp = ebpf.program(name).with_context(|| format!("no program {name}"))?.try_into()?;
+    let program = ebpf.program(name).with_context(|| format!("no program {name}"))?;
     let metadata = metadata.unwrap_or(0);
     let data: Vec<u8> = std::iter::repeat_n(0, metadata as usize).chain(frame.iter().copied()).collect();
     // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
     let context: Vec<u8> =
         [metadata, data.len() as u32, 0, 1, 0, 0].iter().flat_map(|field| field.to_ne_bytes()).collect();
     let mut out = vec![0; frame.len() + 128 + metadata as usize];
-    let result = program.test_run(TestRunOptions {
+    let options = TestRunOptions {
         data_in: Some(&data),
         data_out: Some(&mut out),
         ctx_in: (metadata != 0).then_some(&context[..]),
         ..TestRunOptions::default()
-    })?;
+    };
+    let result = match program {
+        Program::Xdp(program) => program.test_run(options)?,
+        Program::SchedClassifier(program) => program.test_run(options)?,
+        _ => bail!("{name} is no program of a packet"),
+    };
     out.truncate(result.data_size_out as usize);
     out.drain(..metadata as usize);
     let action = match result.return_value {
@@ -39,6 +50,7 @@ pub(super) fn run(ebpf: &Ebpf, name: &str, frame: &[u8], metadata: Option<u32>) 
         2 => Action::Pass,
         3 => Action::Transmit,
         4 => Action::Redirect,
+        TCX_NEXT => Action::Pass,
         _ => Action::Aborted,
     };
     Ok((action, out))

@@ -8,6 +8,7 @@ mod gue;
 mod headers;
 mod sctp;
 mod reasons;
+mod too_big;
 mod choice;
 mod hops;
 mod transition;

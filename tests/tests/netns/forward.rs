@@ -14,25 +14,40 @@ use lb_tests::{
     wait,
 };
 
-/// What a packet looks like on its way to the backend.
+/// What a packet looks like on its way to the backend. The number is the family of the backends' addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hop {
     L2,
-    /// Family of the backends' addresses.
     TunnelOver4,
     TunnelOver6,
+    DatagramOver4,
+    DatagramOver6,
 }
 
 /// Adds services on a service address and drives each of them until every backend has answered.
 fn drive(name: &str, topology: Topology, xdp_mode: &str, vip: IpAddr, hop: Hop) -> Result<()> {
+    drive_by(name, topology, xdp_mode, vip, hop, &["--mode", xdp_mode])
+}
+
+/// The same with options of `lb decap`.
+fn drive_by(
+    name: &str,
+    topology: Topology,
+    xdp_mode: &str,
+    vip: IpAddr,
+    hop: Hop,
+    decap: &[&str],
+) -> Result<()> {
     let mut cluster = Cluster::start(topology, xdp_mode, &[])?;
     let (mode, backends_v6) = match hop {
         Hop::L2 => ("l2", vip.is_ipv6()),
         Hop::TunnelOver4 => ("ipip", false),
         Hop::TunnelOver6 => ("ipip", true),
+        Hop::DatagramOver4 => ("gue", false),
+        Hop::DatagramOver6 => ("gue", true),
     };
     if hop != Hop::L2 {
-        cluster.attach_decap(xdp_mode)?;
+        cluster.attach_decap(decap)?;
     }
     let capture = Capture::start(name, &cluster.topology.ends())?;
     let (http, echo) = (SocketAddr::new(vip, HTTP_PORT), SocketAddr::new(vip, ECHO_PORT));
@@ -119,6 +134,34 @@ fn ipip_4in6_two_arm() -> Result<()> {
 #[test]
 fn ipip_6in4_two_arm() -> Result<()> {
     drive("ipip_6in4_two_arm", Topology::two_arm(2)?, "native", VIP6.into(), Hop::TunnelOver4)
+}
+
+#[test]
+fn gue_4_over_4_one_arm() -> Result<()> {
+    drive("gue_4_over_4_one_arm", Topology::one_arm(2)?, "native", VIP4.into(), Hop::DatagramOver4)
+}
+
+#[test]
+fn gue_6_over_6_two_arm() -> Result<()> {
+    drive("gue_6_over_6_two_arm", Topology::two_arm(2)?, "native", VIP6.into(), Hop::DatagramOver6)
+}
+
+#[test]
+fn gue_4_over_6_two_arm_by_traffic_control() -> Result<()> {
+    let topology = Topology::two_arm(2)?;
+    drive_by("gue_4_over_6_tc", topology, "native", VIP4.into(), Hop::DatagramOver6, &["--hook", "tc"])
+}
+
+#[test]
+fn gue_6_over_4_two_arm_by_traffic_control() -> Result<()> {
+    let topology = Topology::two_arm(2)?;
+    drive_by("gue_6_over_4_tc", topology, "native", VIP6.into(), Hop::DatagramOver4, &["--hook", "tc"])
+}
+
+#[test]
+fn ipip_4in4_one_arm_by_traffic_control() -> Result<()> {
+    let topology = Topology::one_arm(2)?;
+    drive_by("ipip_4in4_tc", topology, "native", VIP4.into(), Hop::TunnelOver4, &["--hook", "tc"])
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod harness;
 mod forward;
 mod ways;
 mod sctp;
+mod path_mtu;
 mod host;
 mod change;
 mod agent;

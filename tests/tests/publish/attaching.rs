@@ -8,7 +8,7 @@ use lb_userspace::{
     publish::{Attached, XdpMode, attached, decap},
 };
 
-use crate::support::{INTERFACE, Pair, open, options, program_id};
+use crate::support::{INTERFACE, Pair, native, open, options, program_id};
 
 /// Attaches with an agent of the moment.
 fn attach(pair: &Pair, bpffs: &Bpffs, interface: &str, mode: AttachMode) -> Result<Attached, Error> {
@@ -80,7 +80,7 @@ fn a_foreign_program_stays() -> Result<()> {
     // Any program that is not the balancer's will do.
     let other = Bpffs::mount()?;
     let vip = ["192.0.2.1".parse()?];
-    pair.inside(|| decap::attach(other.path(), INTERFACE, &vip, AttachMode::Native)).unwrap();
+    pair.inside(|| decap::attach(other.path(), INTERFACE, &native(&vip))).unwrap();
     let before = program_id(&pair.lb, INTERFACE)?;
     for mode in [AttachMode::Auto, AttachMode::Native, AttachMode::Generic] {
         let error = attach(&pair, &bpffs, INTERFACE, mode).unwrap_err();

@@ -17,7 +17,11 @@ use lb_common::{
 };
 use lb_tests::{bpffs::Bpffs, link, netns::Netns, unique};
 use lb_userspace::{
-    publish::{Options, Publisher},
+    desired::model::AttachMode,
+    publish::{
+        Options, Publisher,
+        decap::{Hook, Settings},
+    },
     table::snapshot::{Member, ServiceInput, Snapshot},
 };
 
@@ -128,4 +132,9 @@ impl Drop for Unmount {
         // SAFETY: a C string that lives through the call.
         unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
     }
+}
+
+/// Decapsulation by native XDP.
+pub fn native(vips: &[std::net::IpAddr]) -> Settings<'_> {
+    Settings { vips, gue_port: 6080, hook: Hook::Xdp, mode: AttachMode::Native }
 }
