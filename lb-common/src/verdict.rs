@@ -1,6 +1,6 @@
 //! What becomes of a packet, with a reason for each way out that is not a backend.
 
-/// Why a packet was handed to the host or dropped. The discriminant is the index of the `REASONS` map.
+/// Why a packet was handed to the host, dropped or answered. The discriminant is the index of the `REASONS` map.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -41,11 +41,18 @@ pub enum Reason {
     /// Dropped: a new connection whose slot's owner has just died, while no new flow can be recorded. Sent elsewhere without
     /// a record it would move with the next table; its client tries again.
     NotRecorded = 17,
+    /// Answered: an echo request to a service address.
+    EchoAnswered = 18,
+    /// Dropped: an echo request to a service address, over the rate at which they are answered.
+    EchoLimited = 19,
 }
+
+/// Tells the number of a reason from that of an action.
+const IS_REASON: u32 = 1 << 31;
 
 impl Reason {
     /// All reasons, at the index of their discriminant.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::NotIp,
         Self::NotService,
         Self::OtherProtocol,
@@ -64,7 +71,28 @@ impl Reason {
         Self::InnerNotService,
         Self::InnerMalformed,
         Self::NotRecorded,
+        Self::EchoAnswered,
+        Self::EchoLimited,
     ];
+
+    /// An action or a reason in one number, which is all that a function of the packet path can return.
+    #[inline(always)]
+    pub const fn as_number(verdict: Result<u32, Self>) -> u32 {
+        match verdict {
+            Ok(action) => action,
+            Err(reason) => reason as u32 | IS_REASON,
+        }
+    }
+
+    /// What [`Self::as_number`] made of an action or a reason. No such reason: [`Reason::Malformed`].
+    #[inline(always)]
+    pub const fn in_number(number: u32) -> Result<u32, Self> {
+        if number & IS_REASON == 0 {
+            return Ok(number);
+        }
+        let index = (number & !IS_REASON) as usize;
+        Err(if index < Self::ALL.len() { Self::ALL[index] } else { Self::Malformed })
+    }
 
     /// Stable name, as the CLI and its JSON show it.
     pub const fn name(self) -> &'static str {
@@ -87,6 +115,8 @@ impl Reason {
             Self::InnerNotService => "inner_not_service",
             Self::InnerMalformed => "inner_malformed",
             Self::NotRecorded => "not_recorded",
+            Self::EchoAnswered => "echo_answered",
+            Self::EchoLimited => "echo_limited",
         }
     }
 
@@ -102,7 +132,13 @@ impl Reason {
                 | Self::NoTxPort
                 | Self::BackendMissing
                 | Self::NotRecorded
+                | Self::EchoLimited
         )
+    }
+
+    /// Whether a packet that ends for this reason was sent back as its answer.
+    pub const fn is_answer(self) -> bool {
+        matches!(self, Self::EchoAnswered)
     }
 }
 
@@ -125,15 +161,18 @@ mod tests {
                 "table_missing",
                 "no_tx_port",
                 "backend_missing",
-                "not_recorded"
+                "not_recorded",
+                "echo_limited"
             ]
         );
     }
 
     #[test]
     fn all_lists_each_reason_at_its_discriminant() {
+        assert_eq!(Reason::in_number(Reason::as_number(Ok(3))), Ok(3));
         for (index, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index, "{}", reason.name());
+            assert_eq!(Reason::in_number(Reason::as_number(Err(reason))), Err(reason));
         }
     }
 }

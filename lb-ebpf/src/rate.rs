@@ -45,9 +45,9 @@ pub fn take(group_hash: u64, now_s: u32) -> Result<(), Event> {
     Ok(())
 }
 
-/// Counts in a window unless it is full.
+/// Counts in a window unless it is full; false if it is.
 #[inline(always)]
-fn allows(window: &mut Window, cap: u32, now_s: u32) -> bool {
+pub fn allows(window: &mut Window, cap: u32, now_s: u32) -> bool {
     if window.second != now_s {
         *window = Window { second: now_s, count: 0 };
     }

@@ -80,6 +80,8 @@ pub struct World {
     pub new_flows: Option<u32>,
     /// The same for clients nearby.
     pub new_flows_per_source: Option<u32>,
+    /// Echo requests that are answered per second and CPU.
+    pub echo_per_second: Option<u32>,
 }
 
 /// An address as maps hold it.

@@ -16,6 +16,8 @@ pub mod ethertype {
 pub mod protocol {
     /// IPv6 hop-by-hop options.
     pub const HOP_BY_HOP: u8 = 0;
+    /// ICMP.
+    pub const ICMP: u8 = 1;
     /// IPv4 in IP.
     pub const IPV4: u8 = 4;
     /// TCP.
@@ -30,6 +32,8 @@ pub mod protocol {
     pub const FRAGMENT: u8 = 44;
     /// IPv6 authentication header.
     pub const AUTHENTICATION: u8 = 51;
+    /// ICMPv6.
+    pub const ICMPV6: u8 = 58;
     /// IPv6 destination options.
     pub const DESTINATION_OPTIONS: u8 = 60;
 }

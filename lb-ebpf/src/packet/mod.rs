@@ -8,6 +8,9 @@ pub mod link;
 pub mod v4;
 pub mod v6;
 pub mod quic;
+pub mod reader;
+pub mod extensions;
+pub mod icmp;
 pub mod rewrite;
 pub mod tunnel;
 

@@ -338,7 +338,7 @@ pub struct BackendStats {
 pub struct ReasonStats {
     /// Stable name.
     pub reason: String,
-    /// `drop` or `pass`: whether the host got them.
+    /// `drop`, `pass` (the host got them) or `answer`.
     pub action: String,
     /// Packets.
     pub packets: u64,
@@ -348,7 +348,12 @@ pub struct ReasonStats {
 
 impl From<(Reason, Counter)> for ReasonStats {
     fn from((reason, Counter { packets, bytes }): (Reason, Counter)) -> Self {
-        let action = if reason.is_drop() { "drop" } else { "pass" }.to_owned();
+        let action = match reason {
+            answer if answer.is_answer() => "answer",
+            drop if drop.is_drop() => "drop",
+            _ => "pass",
+        };
+        let action = action.to_owned();
         Self { reason: reason.name().to_owned(), action, packets, bytes }
     }
 }

@@ -246,7 +246,11 @@ pub(super) fn stats(stats: &Stats) -> Result<(), Error> {
         .iter()
         .filter(|reason| reason.packets > 0)
         .map(|reason| {
-            let action = if reason.action == "drop" { "dropped" } else { "passed to the host" };
+            let action = match reason.action.as_str() {
+                "drop" => "dropped",
+                "answer" => "answered",
+                _ => "passed to the host",
+            };
             vec![reason.reason.clone(), action.to_owned(), reason.packets.to_string(), bytes(reason.bytes)]
         })
         .collect();

@@ -101,8 +101,9 @@ impl Kernel {
                 &[
                     ("HASH_KEYS", &keys),
                     ("LOG_LEVEL", &log_level),
-                    ("NEW_FLOWS_PER_SECOND", &new_flows_per_cpu()?.to_ne_bytes()),
+                    ("NEW_FLOWS_PER_SECOND", &per_cpu(rate::NEW_FLOWS_PER_SECOND)?.to_ne_bytes()),
                     ("NEW_FLOWS_PER_SOURCE_PER_SECOND", &rate::NEW_FLOWS_PER_SOURCE_PER_SECOND.to_ne_bytes()),
+                    ("ECHO_PER_SECOND", &per_cpu(options.echo_per_second)?.to_ne_bytes()),
                 ],
             )
             .inspect_err(|_| drop(fresh.then(|| wipe(&pins))))?;
@@ -162,11 +163,11 @@ fn open_log(ebpf: &mut Ebpf) -> Result<EbpfLogger<&'static dyn log::Log>, Error>
     EbpfLogger::init(ebpf).map_err(|error| Error::failed(format!("read the packet path's log: {error}")))
 }
 
-/// Each CPU's share of the new flow entries per second.
-fn new_flows_per_cpu() -> Result<u32, Error> {
+/// Each CPU's share of a rate of all of them together.
+fn per_cpu(rate: u32) -> Result<u32, Error> {
     let cpus =
         aya::util::online_cpus().map_err(|(path, error)| pins::failed(&format!("read {path}"), &error))?;
-    Ok(rate::NEW_FLOWS_PER_SECOND.div_ceil(cpus.len().max(1) as u32))
+    Ok(rate.div_ceil(cpus.len().max(1) as u32))
 }
 
 /// Opens a pinned map.

@@ -6,6 +6,8 @@ mod world;
 mod forward;
 mod gue;
 mod headers;
+mod icmp_errors;
+mod echo;
 mod reasons;
 mod choice;
 mod hops;

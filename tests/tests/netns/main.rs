@@ -4,6 +4,7 @@ mod harness;
 mod forward;
 mod ways;
 mod host;
+mod icmp;
 mod change;
 mod agent;
 mod rolling;
