@@ -120,9 +120,7 @@ impl Balancer {
         ] {
             rate.as_ref().map(|rate| loader.override_global(name, rate, true));
         }
-        if world.now_s.is_some() {
-            loader.override_global("VIRTUAL_CLOCK", &1u8, true);
-        }
+        world.now_s.map(|_| loader.override_global("VIRTUAL_CLOCK", &1u8, true));
         if let Some(room) = world.max_flows {
             loader.map_max_entries(maps::FLOWS, room);
         }
