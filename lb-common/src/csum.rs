@@ -29,6 +29,19 @@ pub const fn ipv4_words(header: &[u32; 5]) -> u16 {
     fold((sum & 0xffff) as u32 + (sum >> 16) as u32)
 }
 
+/// The checksum of a message in which one 16-bit word changes, given its checksum before (RFC 1624, equation 3). All of
+/// them in the same byte order, whichever that is.
+#[inline(always)]
+pub const fn replace(checksum: u16, old: u16, new: u16) -> u16 {
+    fold(!checksum as u32 + !old as u32 + new as u32)
+}
+
+/// The other form of zero, for messages that may hold nothing but zeros: their sum is zero, and their checksum all ones.
+#[inline(always)]
+pub const fn not_zero(checksum: u16) -> u16 {
+    if checksum == 0 { 0xffff } else { checksum }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +54,27 @@ mod tests {
             0xc0, 0xa8, 0x00, 0xc7,
         ];
         assert_eq!(ipv4_header(&header), [0xb8, 0x61]);
+    }
+
+    /// Whether a receiver accepts words with their checksum among them.
+    fn is_accepted(words: &[u16]) -> bool {
+        fold(words.iter().map(|word| u32::from(*word)).sum()) == 0
+    }
+
+    /// An echo request becomes its answer, for each checksum that it can have.
+    #[test]
+    fn a_replaced_word_leaves_a_right_checksum_right() {
+        for (old, new) in [(0x0800, 0x0000), (0x8000, 0x8100), (0x3911, 0x4011), (0, 0xffff), (0xffff, 0)] {
+            for data in 0..=u16::MAX {
+                let checksum = fold(u32::from(old) + u32::from(data));
+                let replaced = not_zero(replace(checksum, old, new));
+                assert!(is_accepted(&[new, data, replaced]), "{old:#x} to {new:#x} with {data:#x}");
+                if checksum == 0 {
+                    // Some senders write zero in its other form.
+                    assert!(is_accepted(&[new, data, not_zero(replace(0xffff, old, new))]), "{data:#x}");
+                }
+            }
+        }
     }
 
     proptest::proptest! {

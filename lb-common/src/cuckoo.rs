@@ -4,9 +4,9 @@
 //! to its other place, and so on. Where that goes on for too long, everything is placed anew under another seed.
 
 use crate::{
-    hash,
+    hash, mode,
     service::{
-        ANY_PORT, EntryV4, EntryV6, KeyV4, KeyV6, MAX_SERVICES, PLACES, Service, ServiceTableV4,
+        ANY_PORT, EntryV4, EntryV6, KeyV4, KeyV6, MAX_ENTRIES, PLACES, Service, ServiceTableV4,
         ServiceTableV6, TableHead,
     },
 };
@@ -14,13 +14,13 @@ use crate::{
 /// Why no table could be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CuckooError {
-    /// More services than there are ids.
-    #[error("{0} services of one family; at most {MAX_SERVICES} fit")]
+    /// More entries than there is room for.
+    #[error("{0} services and addresses of one family; at most {MAX_ENTRIES} fit")]
     TooMany(usize),
     /// Two services have the same address, port and protocol.
     #[error("services {0} and {1} have the same address, port and protocol")]
     Duplicate(u32, u32),
-    /// No seed had a place for every key. Does not happen at the loads that [`MAX_SERVICES`] allows.
+    /// No seed had a place for every key. Does not happen at the loads that [`MAX_ENTRIES`] allows.
     #[error("no arrangement of {0} services was found in {SEEDS} attempts")]
     NoSeed(usize),
 }
@@ -71,7 +71,7 @@ trait Table: Sized {
 }
 
 fn build<T: Table>(seed: u64, services: &[(T::Key, Service)]) -> Result<Box<T>, CuckooError> {
-    if services.len() > MAX_SERVICES as usize {
+    if services.len() > MAX_ENTRIES as usize {
         return Err(CuckooError::TooMany(services.len()));
     }
     for attempt in 0..SEEDS {
@@ -94,7 +94,9 @@ fn fill<T: Table>(table: &mut T, services: &[(T::Key, Service)]) -> Result<bool,
             return Ok(false);
         }
         table.head().services += 1;
-        table.head().any_port_services += u32::from(T::is_any_port(*key));
+        // A packet of a flow never has the protocol of an echo marker.
+        let is_any_port = T::is_any_port(*key) && service.mode != mode::ECHO;
+        table.head().any_port_services += u32::from(is_any_port);
     }
     Ok(true)
 }
@@ -187,16 +189,24 @@ mod tests {
     #[test]
     fn a_full_table_holds_every_service_of_either_family() {
         for seed in 0..20 {
-            let v4 = many_v4(MAX_SERVICES);
+            let v4 = many_v4(MAX_ENTRIES);
             let table = build_v4(seed, &v4).unwrap();
-            assert_eq!(table.head.services, MAX_SERVICES);
-            assert_eq!(table.head.any_port_services, MAX_SERVICES / 16);
+            assert_eq!(table.head.services, MAX_ENTRIES);
+            assert_eq!(table.head.any_port_services, MAX_ENTRIES / 16);
             assert!(v4.iter().all(|(key, service)| find_v4(&table, *key) == Some(*service)));
-            let v6 = many_v6(MAX_SERVICES);
+            let v6 = many_v6(MAX_ENTRIES);
             let table = build_v6(seed, &v6).unwrap();
-            assert_eq!((table.head.services, table.head.any_port_services), (MAX_SERVICES, 0));
+            assert_eq!((table.head.services, table.head.any_port_services), (MAX_ENTRIES, 0));
             assert!(v6.iter().all(|(key, service)| find_v6(&table, *key) == Some(*service)));
         }
+    }
+
+    #[test]
+    fn an_echo_marker_is_an_entry_but_no_service_of_any_port() {
+        let marker = (KeyV4::new([10, 0, 0, 1], [0; 2], 1), Service { mode: mode::ECHO, ..service(0) });
+        let table = build_v4(1, &[marker, many_v4(1)[0]]).unwrap();
+        assert_eq!((table.head.services, table.head.any_port_services), (2, 1));
+        assert_eq!(find_v4(&table, marker.0), Some(marker.1));
     }
 
     #[test]
@@ -213,7 +223,7 @@ mod tests {
         let mut services = many_v4(9);
         services.push((services[3].0, service(77)));
         assert_eq!(build_v4(1, &services).err(), Some(CuckooError::Duplicate(3, 77)));
-        let count = MAX_SERVICES + 1;
+        let count = MAX_ENTRIES + 1;
         assert_eq!(build_v4(1, &many_v4(count)).err(), Some(CuckooError::TooMany(count as usize)));
     }
 

@@ -7,6 +7,8 @@ pub const NEW_FLOWS_PER_SECOND: u32 = 20_000;
 pub const NEW_FLOWS_PER_SOURCE_PER_SECOND: u32 = 1_000;
 /// Default cap of answers per second, on all CPUs together, that tell a sender which size fits. What is over it is dropped.
 pub const TOO_BIG_PER_SECOND: u32 = 1_000;
+/// Default of how many echo requests are answered per second on all CPUs together. Those over it are dropped.
+pub const ECHO_PER_SECOND: u32 = 1_000;
 /// Leading bits of an IPv4 address that make a group of clients.
 pub const SOURCE_PREFIX_V4: u32 = 24;
 /// Leading bits of an IPv6 address that make a group of clients.

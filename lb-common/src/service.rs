@@ -7,9 +7,11 @@ use crate::hash;
 
 /// Services of both families together. Service ids are below this; id 0 is never used.
 pub const MAX_SERVICES: u32 = 16_384;
-/// Places in the table of one family: at [`MAX_SERVICES`] a quarter is taken, so that building practically never fails.
+/// Entries of one family: services, and a marker for each of their addresses.
+pub const MAX_ENTRIES: u32 = 2 * MAX_SERVICES;
+/// Places in the table of one family: at [`MAX_ENTRIES`] a quarter is taken, so that building practically never fails.
 pub const PLACES: usize = 1 << PLACE_BITS;
-const PLACE_BITS: u32 = 16;
+const PLACE_BITS: u32 = 17;
 
 /// Port that stands for "any port".
 pub const ANY_PORT: u16 = 0;
@@ -164,9 +166,9 @@ pub struct EntryV6 {
 pub struct TableHead {
     /// Seed with which all keys found a place. The packet path has no use for it.
     pub seed: u64,
-    /// Services in the table. The path ends here when it is 0.
+    /// Entries in the table. The path ends here when it is 0.
     pub services: u32,
-    /// Those with [`ANY_PORT`]; the second lookup is skipped when it is 0.
+    /// Those of them with [`ANY_PORT`] that are no [`crate::mode::ECHO`]; the second lookup is skipped when it is 0.
     pub any_port_services: u32,
     /// What keys are multiplied with to find their places, from the seed. All odd: two for IPv4 keys, three for each place
     /// of IPv6 keys.

@@ -1,6 +1,6 @@
 //! What becomes of a packet, with a reason for each way out that is not a backend.
 
-/// Why a packet was handed to the host or dropped. The discriminant is the index of the `REASONS` map.
+/// Why a packet was handed to the host, dropped or answered. The discriminant is the index of the `REASONS` map.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -45,11 +45,18 @@ pub enum Reason {
     /// Answered: the packet would exceed the MTU towards the backend after encapsulation; its sender was told which size fits,
     /// by ICMP.
     TooBigAnswered = 18,
+    /// Answered: an echo request to a service address.
+    EchoAnswered = 19,
+    /// Dropped: an echo request to a service address, over the rate at which they are answered.
+    EchoLimited = 20,
 }
+
+/// Tells the number of a reason from that of an action.
+const IS_REASON: u32 = 1 << 31;
 
 impl Reason {
     /// All reasons, at the index of their discriminant.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::NotIp,
         Self::NotService,
         Self::OtherProtocol,
@@ -69,7 +76,28 @@ impl Reason {
         Self::InnerMalformed,
         Self::NotRecorded,
         Self::TooBigAnswered,
+        Self::EchoAnswered,
+        Self::EchoLimited,
     ];
+
+    /// An action or a reason in one number, which is all that a function of the packet path can return.
+    #[inline(always)]
+    pub const fn as_number(verdict: Result<u32, Self>) -> u32 {
+        match verdict {
+            Ok(action) => action,
+            Err(reason) => reason as u32 | IS_REASON,
+        }
+    }
+
+    /// What [`Self::as_number`] made of an action or a reason. No such reason: [`Reason::Malformed`].
+    #[inline(always)]
+    pub const fn in_number(number: u32) -> Result<u32, Self> {
+        if number & IS_REASON == 0 {
+            return Ok(number);
+        }
+        let index = (number & !IS_REASON) as usize;
+        Err(if index < Self::ALL.len() { Self::ALL[index] } else { Self::Malformed })
+    }
 
     /// Stable name, as the CLI and its JSON show it.
     pub const fn name(self) -> &'static str {
@@ -93,12 +121,9 @@ impl Reason {
             Self::InnerMalformed => "inner_malformed",
             Self::NotRecorded => "not_recorded",
             Self::TooBigAnswered => "too_big_answered",
+            Self::EchoAnswered => "echo_answered",
+            Self::EchoLimited => "echo_limited",
         }
-    }
-
-    /// Whether a packet that ends for this reason is sent back, as an answer.
-    pub const fn is_answer(self) -> bool {
-        matches!(self, Self::TooBigAnswered)
     }
 
     /// Whether a packet that ends for this reason is dropped rather than handed to the host.
@@ -113,7 +138,13 @@ impl Reason {
                 | Self::NoTxPort
                 | Self::BackendMissing
                 | Self::NotRecorded
+                | Self::EchoLimited
         )
+    }
+
+    /// Whether a packet that ends for this reason was sent back as its answer.
+    pub const fn is_answer(self) -> bool {
+        matches!(self, Self::TooBigAnswered | Self::EchoAnswered)
     }
 }
 
@@ -136,15 +167,18 @@ mod tests {
                 "table_missing",
                 "no_tx_port",
                 "backend_missing",
-                "not_recorded"
+                "not_recorded",
+                "echo_limited"
             ]
         );
     }
 
     #[test]
     fn all_lists_each_reason_at_its_discriminant() {
+        assert_eq!(Reason::in_number(Reason::as_number(Ok(3))), Ok(3));
         for (index, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index, "{}", reason.name());
+            assert_eq!(Reason::in_number(Reason::as_number(Err(reason))), Err(reason));
         }
     }
 }

@@ -7,7 +7,7 @@ use lb_ebpf::packet::{Flow, Packet};
 use crate::{
     algorithm,
     backend::{self, Chosen},
-    flow::Record,
+    flow::{self, Record},
     slot, transition,
 };
 
@@ -36,6 +36,25 @@ pub fn choose<F: Flow>(
         NOT_RECORDED => Err(Reason::NotRecorded),
         id => Ok(backend::by_hop(backend::chosen(id)?, hash)),
     }
+}
+
+/// The backend that a packet of a flow goes to, for a packet that is about the flow but not of it: nothing is recorded.
+/// `hash` is the flow's.
+///
+/// # Errors
+/// The reason why no backend takes it.
+#[inline(always)]
+pub fn look_up<F: Flow>(flow: &F, service: &Service, hash: u64) -> Result<Chosen, Reason> {
+    let slot_hash = slot::hash(service, flow, hash);
+    let slot = slot::of(service, slot_hash).ok_or(Reason::TableMissing)?;
+    if !service.is_tracked() && slot.is_steady() && !backend::is_down(slot.backend()) {
+        return backend::chosen(slot.backend());
+    }
+    backend::chosen(match flow::recorded(flow, service.id) {
+        0 => transition::by_hash(service, slot, slot_hash),
+        id if backend::is_up(id) => id,
+        _ => transition::owner(service, slot, slot_hash),
+    })
 }
 
 /// No backend's id: the packet is not to be sent, see [`Reason::NotRecorded`].

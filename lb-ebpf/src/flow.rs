@@ -23,6 +23,15 @@ use crate::{clock, events, rate, slot};
 static FLOWS: HashMap<FlowKey, FlowEntry, { MAX_FLOWS as usize }, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
 
+/// The backend that a flow was recorded with, 0 if it was not; its entry does not count this as having been seen. A
+/// function of its own, so that its key takes no room on the stack of what is called after it.
+#[inline(never)]
+pub fn recorded<F: Flow>(flow: &F, service: u32) -> u32 {
+    // SAFETY: the kernel keeps the entry's memory until this program has ended, and each field is one word.
+    let entry = unsafe { FLOWS.get(flow.key()) };
+    entry.filter(|entry| entry.service == service).map_or(0, |entry| entry.backend)
+}
+
 /// What a packet says of its flow's entry. The same for both families.
 pub struct Record {
     key: FlowKey,

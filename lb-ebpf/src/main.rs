@@ -8,6 +8,7 @@
 #![expect(missing_docs, reason = "the `xdp` attribute makes an undocumented function of its own")]
 
 mod pipeline;
+mod icmp;
 mod service;
 mod slot;
 mod choice;

@@ -4,15 +4,17 @@ use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use lb_common::verdict::Reason;
 use lb_ebpf::packet::{self, Packet, Parsed};
 
-use crate::{choice, forward, redirect, service::Served, slot, stats, too_big, trace};
+use crate::{choice, forward, icmp, redirect, service::Served, slot, stats, too_big, trace};
 
 /// Decides over one packet: the action of a forwarded one, or the reason why it is passed or dropped. A packet that
 /// ends for a reason is as it came in, but for an answered one.
 #[inline(always)]
 pub fn run(ctx: &XdpContext) -> Result<u32, Reason> {
-    match packet::parse(ctx)? {
-        Parsed::V4(packet) => balance(ctx, &packet),
-        Parsed::V6(packet) => balance(ctx, &packet),
+    match packet::parse(ctx) {
+        Ok(Parsed::V4(packet)) => balance(ctx, &packet),
+        Ok(Parsed::V6(packet)) => balance(ctx, &packet),
+        Err(Reason::OtherProtocol) => icmp::run(ctx),
+        Err(reason) => Err(reason),
     }
 }
 

@@ -76,7 +76,7 @@ fn begin(record: &Record, opens: bool, service: &Service, slot: Slot, slot_hash:
 
 /// The owner of the slot, or who is found in its stead; 0 if nobody is.
 #[inline(always)]
-fn owner(service: &Service, slot: Slot, slot_hash: u64) -> u32 {
+pub fn owner(service: &Service, slot: Slot, slot_hash: u64) -> u32 {
     if backend::is_up(slot.backend()) {
         slot.backend()
     } else {

@@ -46,6 +46,8 @@ pub struct Options {
     pub udp_idle: Duration,
     /// How long a TCP connection that one side has closed is remembered.
     pub closed_idle: Duration,
+    /// Echo requests to service addresses that are answered per second; 0: they are left to the host.
+    pub ping_rate: u32,
     /// How much the packet path logs.
     pub packet_log: u8,
 }
@@ -137,6 +139,7 @@ fn publish_options(options: &Options, seed: u64) -> publish::Options {
         pin_dir: options.pin_dir.clone(),
         seed,
         log_level: options.packet_log,
+        echo_per_second: options.ping_rate,
         timing: publish::Timing {
             quiet_period: options.quiet_period,
             udp_idle: options.udp_idle,

@@ -42,6 +42,19 @@ pub fn udp(source: u16, destination: u16, payload: &[u8]) -> Segment {
     Segment { protocol: 17, bytes, checksum_at: Some(6) }
 }
 
+/// An ICMP message: type, code, and all that follows the checksum.
+pub fn icmp(kind: u8, code: u8, rest: &[u8]) -> Segment {
+    let mut bytes = [&[kind, code, 0, 0], rest].concat();
+    let sum = checksum(&bytes);
+    bytes[2..4].copy_from_slice(&sum.to_be_bytes());
+    Segment { protocol: 1, bytes, checksum_at: None }
+}
+
+/// An ICMPv6 message: type, code, and all that follows the checksum.
+pub fn icmpv6(kind: u8, code: u8, rest: &[u8]) -> Segment {
+    Segment { protocol: 58, bytes: [&[kind, code, 0, 0], rest].concat(), checksum_at: Some(2) }
+}
+
 /// Anything else, of the given protocol number.
 pub fn other(protocol: u8, bytes: &[u8]) -> Segment {
     Segment { protocol, bytes: bytes.to_vec(), checksum_at: None }
@@ -141,6 +154,11 @@ impl Ip {
         let length = 8 + self.bytes.len() as u16;
         let header = [source, destination, length, 0].map(u16::to_be_bytes).concat();
         other(17, &[header, self.bytes.clone()].concat())
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Overwrites bytes, to make a packet that contradicts itself.

@@ -114,18 +114,15 @@ impl Balancer {
         keys: &'a Keys,
     ) -> Result<Self> {
         loader.override_global("HASH_KEYS", keys, true).override_global("LOG_LEVEL", &world.log_level, true);
-        if let Some(cap) = &world.new_flows {
-            loader.override_global("NEW_FLOWS_PER_SECOND", cap, true);
+        for (name, rate) in [
+            ("NEW_FLOWS_PER_SECOND", &world.new_flows),
+            ("NEW_FLOWS_PER_SOURCE_PER_SECOND", &world.new_flows_per_source),
+            ("TOO_BIG_PER_SECOND", &world.too_big),
+            ("ECHO_PER_SECOND", &world.echo_per_second),
+        ] {
+            rate.as_ref().map(|rate| loader.override_global(name, rate, true));
         }
-        if let Some(cap) = &world.new_flows_per_source {
-            loader.override_global("NEW_FLOWS_PER_SOURCE_PER_SECOND", cap, true);
-        }
-        if let Some(cap) = &world.too_big {
-            loader.override_global("TOO_BIG_PER_SECOND", cap, true);
-        }
-        if world.now_s.is_some() {
-            loader.override_global("VIRTUAL_CLOCK", &1u8, true);
-        }
+        world.now_s.map(|_| loader.override_global("VIRTUAL_CLOCK", &1u8, true));
         if let Some(room) = world.max_flows {
             loader.map_max_entries(maps::FLOWS, room);
         }
@@ -269,6 +266,11 @@ impl Balancer {
         let counted = delta(&self.before, &after);
         self.before = after;
         Ok(Outcome { action, bytes, counted })
+    }
+
+    /// The frame after the program ran on it, counters left alone: for very many frames.
+    pub fn run_only(&self, frame: &[u8]) -> Result<Vec<u8>> {
+        Ok(run(&self.ebpf, "lb", frame, None)?.1)
     }
 
     /// The loaded program, to be called by another.

@@ -82,6 +82,8 @@ pub struct World {
     pub new_flows_per_source: Option<u32>,
     /// Cap of answers to packets that are too big, per second and CPU.
     pub too_big: Option<u32>,
+    /// Echo requests that are answered per second and CPU.
+    pub echo_per_second: Option<u32>,
 }
 
 /// An address as maps hold it.

@@ -22,6 +22,7 @@ fn options() -> Options {
         quiet_period: Duration::ZERO,
         udp_idle: Duration::ZERO,
         closed_idle: Duration::from_secs(30),
+        ping_rate: 0,
         packet_log: 0,
     }
 }

@@ -338,7 +338,7 @@ pub struct BackendStats {
 pub struct ReasonStats {
     /// Stable name.
     pub reason: String,
-    /// `drop` or `pass`: whether the host got them.
+    /// `drop`, `pass` (the host got them) or `answer`.
     pub action: String,
     /// Packets.
     pub packets: u64,

@@ -6,6 +6,7 @@ mod service;
 use std::{ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lb_common::rate;
 
 pub use self::{
     backend::{BackendArguments, BackendVerb, Then},
@@ -157,6 +158,9 @@ pub struct AgentArguments {
     /// How long a TCP connection without packets is remembered after one side has closed it
     #[arg(long, default_value = "30s", value_parser = humantime::parse_duration, value_name = "TIME")]
     pub closed_idle: Duration,
+    /// Pings of service addresses that are answered per second, others are dropped; 0: pings are left to the host
+    #[arg(long, default_value_t = rate::ECHO_PER_SECOND, value_name = "COUNT")]
+    pub ping_rate: u32,
     /// How much the packet path logs, for debugging; 0 is off and costs nothing
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=5), value_name = "LEVEL")]
     pub packet_log: u8,

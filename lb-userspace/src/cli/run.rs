@@ -220,6 +220,7 @@ fn run_agent(global: &Global, arguments: &AgentArguments) -> Result<(), Error> {
         quiet_period: arguments.quiet_period,
         udp_idle: arguments.udp_idle,
         closed_idle: arguments.closed_idle,
+        ping_rate: arguments.ping_rate,
         packet_log: arguments.packet_log,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -104,6 +104,7 @@ impl Kernel {
                     ("NEW_FLOWS_PER_SECOND", &per_cpu(rate::NEW_FLOWS_PER_SECOND)?.to_ne_bytes()),
                     ("TOO_BIG_PER_SECOND", &per_cpu(rate::TOO_BIG_PER_SECOND)?.to_ne_bytes()),
                     ("NEW_FLOWS_PER_SOURCE_PER_SECOND", &rate::NEW_FLOWS_PER_SOURCE_PER_SECOND.to_ne_bytes()),
+                    ("ECHO_PER_SECOND", &per_cpu(options.echo_per_second)?.to_ne_bytes()),
                 ],
             )
             .inspect_err(|_| drop(fresh.then(|| wipe(&pins))))?;

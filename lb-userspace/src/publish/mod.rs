@@ -28,6 +28,8 @@ use std::{
     time::Duration,
 };
 
+use lb_common::rate;
+
 pub use attach::{Attached, XdpMode};
 pub use kernel::Kernel;
 pub use liveness::{Liveness, Moment};
@@ -44,6 +46,8 @@ pub struct Options {
     pub seed: u64,
     /// Log of the packet path; 0 is off and costs nothing.
     pub log_level: u8,
+    /// Echo requests to service addresses that are answered per second; 0: they are left to the host.
+    pub echo_per_second: u32,
     /// Times of transitions.
     pub timing: Timing,
 }
@@ -51,7 +55,13 @@ pub struct Options {
 impl Options {
     /// Options with the default times and no log.
     pub fn new(pin_dir: impl Into<PathBuf>, seed: u64) -> Self {
-        Self { pin_dir: pin_dir.into(), seed, log_level: 0, timing: Timing::default() }
+        Self {
+            pin_dir: pin_dir.into(),
+            seed,
+            log_level: 0,
+            echo_per_second: rate::ECHO_PER_SECOND,
+            timing: Timing::default(),
+        }
     }
 }
 

@@ -10,9 +10,12 @@ use lb_common::{
     addr::{FAMILY_V4, FAMILY_V6, from_v4},
     maglev,
     maps::{MAX_BACKENDS, MAX_TX_PORTS},
-    round_robin,
-    service::{KeyV4, KeyV6, MAX_SERVICES, SERVICE_QUIC, SERVICE_ROUND_ROBIN, SERVICE_TRACKED, Service},
+    mode, round_robin,
+    service::{
+        ANY_PORT, KeyV4, KeyV6, MAX_SERVICES, SERVICE_QUIC, SERVICE_ROUND_ROBIN, SERVICE_TRACKED, Service,
+    },
     slot::SIZES,
+    wire::protocol,
 };
 
 use crate::{
@@ -24,8 +27,11 @@ use crate::{
     },
 };
 
+/// Address, port and IP protocol number of an entry of a service table.
+type EntryKey = (IpAddr, u16, u8);
+
 /// What the service tables hold: IPv4 and IPv6.
-pub(crate) type Entries = [BTreeMap<Vip, Service>; 2];
+pub(crate) type Entries = [BTreeMap<EntryKey, Service>; 2];
 
 /// What becomes of backends with a snapshot.
 pub(crate) struct Fate<'a> {
@@ -124,10 +130,17 @@ pub(crate) fn service_entries(snapshot: &Snapshot) -> Entries {
     let mut entries = [BTreeMap::new(), BTreeMap::new()];
     for (id, input) in &snapshot.services {
         let service = Service { id: *id, mode: input.mode, class: input.class, flags: input.flags };
-        entries[usize::from(input.vip.address.is_ipv6())].insert(input.vip, service);
+        let Vip { address, port, protocol } = input.vip;
+        let family = &mut entries[usize::from(address.is_ipv6())];
+        family.insert((address, port, protocol_number(protocol)), service);
+        let icmp = if address.is_ipv4() { protocol::ICMP } else { protocol::ICMPV6 };
+        family.insert((address, ANY_PORT, icmp), ECHO_MARKER);
     }
     entries
 }
+
+/// Stands for an address of services, whatever their ports.
+const ECHO_MARKER: Service = Service { id: 0, mode: mode::ECHO, class: 0, flags: 0 };
 
 /// Services of both families by their keys.
 type Keys = (Vec<(KeyV4, Service)>, Vec<(KeyV6, Service)>);
@@ -135,9 +148,9 @@ type Keys = (Vec<(KeyV4, Service)>, Vec<(KeyV6, Service)>);
 /// The entries with the keys of the tables.
 pub(crate) fn keys(entries: &Entries) -> Keys {
     let mut keys = Keys::default();
-    for (vip, service) in entries.iter().flatten() {
-        let (port, protocol) = (vip.port.to_be_bytes(), protocol(vip.protocol));
-        match vip.address {
+    for ((address, port, protocol), service) in entries.iter().flatten() {
+        let (port, protocol) = (port.to_be_bytes(), *protocol);
+        match address {
             IpAddr::V4(v4) => keys.0.push((KeyV4::new(v4.octets(), port, protocol), *service)),
             IpAddr::V6(v6) => {
                 let both = u128::from_le_bytes(v6.octets());
@@ -149,11 +162,11 @@ pub(crate) fn keys(entries: &Entries) -> Keys {
 }
 
 /// IP protocol number.
-const fn protocol(protocol: Protocol) -> u8 {
+const fn protocol_number(protocol: Protocol) -> u8 {
     match protocol {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-        Protocol::Sctp => 132,
+        Protocol::Tcp => protocol::TCP,
+        Protocol::Udp => protocol::UDP,
+        Protocol::Sctp => protocol::SCTP,
     }
 }
 
@@ -200,4 +213,38 @@ pub(crate) fn missing<V, W>(held: &BTreeMap<u32, V>, wanted: &BTreeMap<u32, W>) 
 /// Whole seconds.
 pub(crate) fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_address_of_services_has_one_marker() {
+        let mut snapshot = Snapshot::default();
+        for (id, vip) in ["192.0.2.1:80/tcp", "192.0.2.1:0/udp", "192.0.2.2:80/tcp", "[2001:db8::1]:53/udp"]
+            .into_iter()
+            .enumerate()
+        {
+            let input = ServiceInput {
+                vip: vip.parse().unwrap(),
+                mode: mode::L2,
+                class: 0,
+                flags: 0,
+                quiet_period: None,
+                members: Vec::new(),
+            };
+            snapshot.services.insert(id as u32 + 1, input);
+        }
+        let [v4, v6] = service_entries(&snapshot);
+        let addresses = |entries: &BTreeMap<EntryKey, Service>, protocol: u8| -> Vec<String> {
+            let marked = entries.iter().filter(|(_, service)| **service == ECHO_MARKER);
+            marked
+                .filter(|(key, _)| (key.1, key.2) == (0, protocol))
+                .map(|(key, _)| key.0.to_string())
+                .collect()
+        };
+        assert_eq!((v4.len(), addresses(&v4, 1)), (5, vec!["192.0.2.1".to_owned(), "192.0.2.2".to_owned()]));
+        assert_eq!((v6.len(), addresses(&v6, 58)), (2, vec!["2001:db8::1".to_owned()]));
+    }
 }

@@ -7,6 +7,8 @@ mod forward;
 mod gue;
 mod headers;
 mod sctp;
+mod icmp_errors;
+mod echo;
 mod reasons;
 mod too_big;
 mod choice;

@@ -6,6 +6,7 @@ mod ways;
 mod sctp;
 mod path_mtu;
 mod host;
+mod icmp;
 mod change;
 mod agent;
 mod rolling;

@@ -28,7 +28,7 @@ fn ask(socket: &Socket, vip: IpAddr, client: u16, chunk: u8) -> Result<String> {
 fn drive(name: &str, vip: IpAddr, mode: &str) -> Result<()> {
     let mut cluster = Cluster::start(Topology::one_arm(2)?, "native", &[])?;
     if mode == "ipip" {
-        cluster.attach_decap("native")?;
+        cluster.attach_decap(&["--mode", "native"])?;
     }
     let names = ["b1", "b2"];
     let backends = cluster.topology.backends.iter().zip(names);
