@@ -46,7 +46,7 @@ fn the_balancer_is_one_of_the_backends() -> Result<()> {
         topology.lb.ip(&[format!("addr add {VIP4}/32 dev lo")])?;
         let _server = Server::http(&topology.lb, "self", HTTP_PORT)?;
         let mut cluster = Cluster::start(topology, "native", &[])?;
-        cluster.attach_decap("native")?;
+        cluster.attach_decap(&["--mode", "native"])?;
         cluster.add_service("web", &format!("{VIP4}:{HTTP_PORT}/tcp"), false, &["--mode", mode])?;
         cluster.agent.lb(&["backend", "add", "web", &LB4.to_string()])?;
         cluster.wait_for_active("web", 2)?;
