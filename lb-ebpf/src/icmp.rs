@@ -10,7 +10,7 @@ use lb_ebpf::packet::{
     reader::Network,
 };
 
-use crate::{choice, clock, forward, rate, reasons, redirect, service::Served, slot, stats, trace};
+use crate::{choice, clock, pipeline, rate, reasons, service::Served, slot, trace};
 
 /// Echo requests that are answered per second on this CPU; 0: they are the host's. Set when the program is loaded.
 #[unsafe(no_mangle)]
@@ -108,15 +108,8 @@ fn forward_error<F: Served>(ctx: &XdpContext, error: &Packet<F>, tags: usize) ->
     let service = error.flow.service().filter(|service| service.mode < mode::MARKER);
     let service = service.ok_or(Reason::OtherProtocol)?;
     let hash = error.flow.hash(slot::HashKeys);
-    let (id, backend) = choice::look_up(&error.flow, &service, hash)?;
-    let packet = &Packet { tags, ..*error };
-    forward::check_mtu(&service, packet, backend)?;
-    let action = redirect::egress(ctx, backend)?;
-    let bytes = packet::frame_len(ctx);
-    forward::forward(ctx, &service, packet, backend, hash)?;
-    stats::count_forwarded(id, bytes);
-    trace::forwarded(ctx, id, bytes);
-    Ok(action)
+    let chosen = choice::look_up(&error.flow, &service, hash)?;
+    pipeline::send(ctx, &Packet { tags, ..*error }, &service, chosen, hash)
 }
 
 /// Answers an echo request to a service address, whether or not any backend is up: it asks for the address.

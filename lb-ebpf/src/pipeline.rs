@@ -1,10 +1,10 @@
 //! A packet's whole way on one screen.
 
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
-use lb_common::verdict::Reason;
-use lb_ebpf::packet::{self, Packet, Parsed};
+use lb_common::{service::Service, verdict::Reason};
+use lb_ebpf::packet::{self, Flow, Packet, Parsed};
 
-use crate::{choice, forward, icmp, redirect, service::Served, slot, stats, trace};
+use crate::{backend::Chosen, choice, forward, icmp, redirect, service::Served, slot, stats, trace};
 
 /// Decides over one packet: the action of a forwarded one, or the reason why it is passed or dropped. A packet that
 /// ends for a reason is as it came in.
@@ -23,12 +23,27 @@ pub fn run(ctx: &XdpContext) -> Result<u32, Reason> {
 fn balance<F: Served>(ctx: &XdpContext, packet: &Packet<F>) -> Result<u32, Reason> {
     let service = packet.flow.service().ok_or(Reason::NotService)?;
     let hash = packet.flow.hash(slot::HashKeys);
-    let (id, backend) = choice::choose(ctx, packet, &service, hash)?;
-    forward::check_mtu(&service, packet, backend)?;
+    let chosen = choice::choose(ctx, packet, &service, hash)?;
+    send(ctx, packet, &service, chosen, hash)
+}
+
+/// Sends a packet to its backend. `hash` is its flow's.
+///
+/// # Errors
+/// The reason why it can't be sent; it is then as it came in.
+#[inline(always)]
+pub fn send<F: Flow>(
+    ctx: &XdpContext,
+    packet: &Packet<F>,
+    service: &Service,
+    (id, backend): Chosen,
+    hash: u64,
+) -> Result<u32, Reason> {
+    forward::check_mtu(service, packet, backend)?;
     let action = redirect::egress(ctx, backend)?;
     let bytes = packet::frame_len(ctx);
     if action != xdp_action::XDP_PASS {
-        forward::forward(ctx, &service, packet, backend, hash)?;
+        forward::forward(ctx, service, packet, backend, hash)?;
     }
     stats::count_forwarded(id, bytes);
     trace::forwarded(ctx, id, bytes);
