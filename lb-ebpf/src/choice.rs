@@ -48,13 +48,14 @@ pub fn look_up<F: Flow>(flow: &F, service: &Service, hash: u64) -> Result<Chosen
     let slot_hash = slot::hash(service, flow, hash);
     let slot = slot::of(service, slot_hash).ok_or(Reason::TableMissing)?;
     if !service.is_tracked() && slot.is_steady() && !backend::is_down(slot.backend()) {
-        return backend::chosen(slot.backend());
+        return Ok(backend::by_hop(backend::chosen(slot.backend())?, hash));
     }
-    backend::chosen(match flow::recorded(flow, service.id) {
+    let id = match flow::recorded(flow, service.id) {
         0 => transition::by_hash(service, slot, slot_hash),
         id if backend::is_up(id) => id,
         _ => transition::owner(service, slot, slot_hash),
-    })
+    };
+    Ok(backend::by_hop(backend::chosen(id)?, hash))
 }
 
 /// No backend's id: the packet is not to be sent, see [`Reason::NotRecorded`].

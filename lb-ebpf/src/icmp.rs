@@ -10,7 +10,7 @@ use lb_ebpf::packet::{
     reader::Network,
 };
 
-use crate::{choice, clock, forward, rate, reasons, redirect, service::Served, slot, stats, trace};
+use crate::{choice, clock, forward, pipeline, rate, reasons, service::Served, slot, trace};
 
 /// Echo requests that are answered per second on this CPU; 0: they are the host's. Set when the program is loaded.
 #[unsafe(no_mangle)]
@@ -108,20 +108,13 @@ fn forward_error<F: Served>(ctx: &XdpContext, error: &Packet<F>, tags: usize) ->
     let service = error.flow.service().filter(|service| service.mode < mode::MARKER);
     let service = service.ok_or(Reason::OtherProtocol)?;
     let hash = error.flow.hash(slot::HashKeys);
-    let (id, backend) = choice::look_up(&error.flow, &service, hash)?;
+    let chosen = choice::look_up(&error.flow, &service, hash)?;
     let packet = &Packet { tags, ..*error };
     // Nothing is said about an error that does not fit (RFC 1812, section 4.3.2.7).
-    if !forward::fits(&service, packet, backend) {
+    if !forward::fits(&service, packet, chosen.1) {
         return Err(Reason::TooBig);
     }
-    let action = redirect::egress(ctx, backend)?;
-    let bytes = packet::frame_len(ctx);
-    if action != xdp_action::XDP_PASS {
-        forward::forward(ctx, &service, packet, backend, hash)?;
-    }
-    stats::count_forwarded(id, bytes);
-    trace::forwarded(ctx, id, bytes);
-    Ok(action)
+    pipeline::send(ctx, packet, &service, chosen, hash)
 }
 
 /// Answers an echo request to a service address, whether or not any backend is up: it asks for the address.

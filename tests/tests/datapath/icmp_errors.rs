@@ -253,16 +253,16 @@ fn an_error_follows_a_flow_whose_recorded_backend_died() {
 fn errors_about_tracked_flows_find_them() {
     for flags in [SERVICE_ROUND_ROBIN, SERVICE_LEAST_CONNECTIONS] {
         let mut world = world();
-        let tracked = service(50, vip4(50).into(), 80, TCP, mode::L2, Slots::shared(&[11, 12, 13, 14]));
+        let tracked = service(240, vip4(240).into(), 80, TCP, mode::L2, Slots::shared(&[11, 12, 13, 14]));
         let tracked = WorldService { service: Service { flags, ..tracked.service }, ..tracked };
         world.services.push(tracked);
         let mut balancer = Balancer::load(&world).unwrap();
         for port in 1..30 {
-            let before = forwarded_to(&mut balancer, &error_about(50, port));
-            assert_eq!(forwarded_to(&mut balancer, &error_about(50, port)), before, "by its hash");
+            let before = forwarded_to(&mut balancer, &error_about(240, port));
+            assert_eq!(forwarded_to(&mut balancer, &error_about(240, port)), before, "by its hash");
             assert_eq!(balancer.flow_entries().unwrap().len(), usize::from(port) - 1);
-            let backend = forwarded_to(&mut balancer, &segment(50, port, SYN));
-            assert_eq!(forwarded_to(&mut balancer, &error_about(50, port)), backend);
+            let backend = forwarded_to(&mut balancer, &segment(240, port, SYN));
+            assert_eq!(forwarded_to(&mut balancer, &error_about(240, port)), backend);
         }
     }
 }
