@@ -60,7 +60,7 @@ fn plots(report: &Report) -> Vec<Plot> {
 fn over_flows(report: &Report, state: &str, title: &str) -> Option<Plot> {
     let is_one = |row: &&Row| row.state == state && (row.group == row.mode || row.group.ends_with("tracked"));
     let mut series = Vec::new();
-    for (mode, family) in [("l2", 4), ("l2", 6), ("ipip", 4), ("ipip", 6)] {
+    for (mode, family) in ["l2", "ipip", "gue"].into_iter().flat_map(|mode| [(mode, 4), (mode, 6)]) {
         let rows = report.cases.iter().filter(is_one).filter(|row| row.mode == mode && row.family == family);
         let mut points: Vec<Point> =
             rows.map(|row| Point { x: row.flows, y: row.added_ns, spread: row.spread }).collect();

@@ -120,6 +120,16 @@ fn plots_have_names_of_their_own_and_become_files() {
 }
 
 #[test]
+fn every_mode_has_a_line_of_its_own_colour() {
+    let figures = sample();
+    let section = datapath::section(figures.datapath.as_ref().expect("it is in the sample"));
+    let steady = section.plots.iter().find(|plot| plot.name == "steady").expect("slots at rest").file();
+    for (name, colour) in [("l2 IPv4", 0), ("ipip IPv6", 3), ("gue IPv4", 4), ("gue IPv6", 5)] {
+        assert!(steady.contains(name) && steady.contains(&format!("\"line s{colour}\"")), "{name}");
+    }
+}
+
+#[test]
 fn figures_that_are_written_are_read_again() {
     let figures = sample();
     let all = serde_json::to_string(&figures).expect("plain values");

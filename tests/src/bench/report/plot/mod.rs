@@ -21,7 +21,7 @@ const WIDTH: f64 = 360.0;
 /// From the baseline of a line of text to the next.
 const LINE: f64 = 16.0;
 /// Colours that series have in turn.
-const COLOURS: usize = 4;
+const COLOURS: usize = 6;
 
 /// A plot that is drawn.
 pub struct Plot {
@@ -108,7 +108,9 @@ fn mark(series: usize, x: f64, y: f64) -> Markup {
         0 => format!("M{} {}a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z", n(x - 4.0), n(y)),
         1 => format!("M{} {}h7v7h-7z", n(x - 3.5), n(y - 3.5)),
         2 => format!("M{} {}l5 5l-5 5l-5 -5z", n(x), n(y - 5.0)),
-        _ => format!("M{} {}l5 9h-10z", n(x), n(y - 5.0)),
+        3 => format!("M{} {}l5 9h-10z", n(x), n(y - 5.0)),
+        4 => format!("M{} {}h10l-5 9z", n(x - 5.0), n(y - 4.0)),
+        _ => format!("M{} {}v10h3v-10z", n(x - 1.5), n(y - 5.0)),
     };
     html! { path class=(class) d=(path) {} }
 }
