@@ -9,6 +9,7 @@ use crate::{
         ANY_PORT, EntryV4, EntryV6, KeyV4, KeyV6, MAX_ENTRIES, PLACES, Service, ServiceTableV4,
         ServiceTableV6, TableHead,
     },
+    wide::{MAX_LENGTHS, MAX_RANGES, PortRange},
 };
 
 /// Why no table could be built.
@@ -20,6 +21,12 @@ pub enum CuckooError {
     /// Two services have the same address, port and protocol.
     #[error("services {0} and {1} have the same address, port and protocol")]
     Duplicate(u32, u32),
+    /// More port ranges than there is room for.
+    #[error("{0} port ranges of one family; at most {MAX_RANGES} fit")]
+    TooManyRanges(usize),
+    /// More different lengths of prefixes than the packet path tries.
+    #[error("prefixes of more than {MAX_LENGTHS} different lengths in one family")]
+    TooManyLengths,
     /// No seed had a place for every key. Does not happen at the loads that [`MAX_ENTRIES`] allows.
     #[error("no arrangement of {0} services was found in {SEEDS} attempts")]
     NoSeed(usize),
@@ -30,20 +37,28 @@ const SEEDS: u64 = 64;
 /// Keys that one insertion may displace before the seed is given up; far above what succeeds at these loads.
 const DISPLACEMENTS: u32 = 256;
 
-/// Builds the table of the IPv4 services.
+/// Builds the table of the IPv4 services. `ranges` are those of the lists among them, see [`crate::wide`].
 ///
 /// # Errors
 /// See [`CuckooError`].
-pub fn build_v4(seed: u64, services: &[(KeyV4, Service)]) -> Result<Box<ServiceTableV4>, CuckooError> {
-    build(seed, services)
+pub fn build_v4(
+    seed: u64,
+    services: &[(KeyV4, Service)],
+    ranges: &[PortRange],
+) -> Result<Box<ServiceTableV4>, CuckooError> {
+    build(seed, services, ranges)
 }
 
-/// Builds the table of the IPv6 services.
+/// Builds the table of the IPv6 services. `ranges` are those of the lists among them, see [`crate::wide`].
 ///
 /// # Errors
 /// See [`CuckooError`].
-pub fn build_v6(seed: u64, services: &[(KeyV6, Service)]) -> Result<Box<ServiceTableV6>, CuckooError> {
-    build(seed, services)
+pub fn build_v6(
+    seed: u64,
+    services: &[(KeyV6, Service)],
+    ranges: &[PortRange],
+) -> Result<Box<ServiceTableV6>, CuckooError> {
+    build(seed, services, ranges)
 }
 
 /// The service of an exact key, as the packet path finds it.
@@ -65,19 +80,31 @@ trait Table: Sized {
     fn head(&mut self) -> &mut TableHead;
     fn places(&self, key: Self::Key) -> [usize; 2];
     fn is_any_port(key: Self::Key) -> bool;
+    /// Length of the prefix that a key is of.
+    fn prefix_length(key: Self::Key) -> Option<u8>;
+    fn ranges(&mut self) -> &mut [PortRange; MAX_RANGES];
     /// The occupant of a place.
     fn get(&self, place: usize) -> Option<(Self::Key, Service)>;
     fn set(&mut self, place: usize, key: Self::Key, service: Service);
 }
 
-fn build<T: Table>(seed: u64, services: &[(T::Key, Service)]) -> Result<Box<T>, CuckooError> {
+fn build<T: Table>(
+    seed: u64,
+    services: &[(T::Key, Service)],
+    ranges: &[PortRange],
+) -> Result<Box<T>, CuckooError> {
     if services.len() > MAX_ENTRIES as usize {
         return Err(CuckooError::TooMany(services.len()));
+    }
+    if ranges.len() > MAX_RANGES {
+        return Err(CuckooError::TooManyRanges(ranges.len()));
     }
     for attempt in 0..SEEDS {
         let mut table = T::zeroed();
         *table.head() = TableHead::of(hash::mix(seed.wrapping_add(attempt)));
         if fill(&mut *table, services)? {
+            table.ranges()[..ranges.len()].copy_from_slice(ranges);
+            table.head().range_count = ranges.len() as u32;
             return Ok(table);
         }
     }
@@ -94,11 +121,28 @@ fn fill<T: Table>(table: &mut T, services: &[(T::Key, Service)]) -> Result<bool,
             return Ok(false);
         }
         table.head().services += 1;
+        let length = T::prefix_length(*key);
+        if let Some(length) = length {
+            note_length(table.head(), length)?;
+        }
         // A packet of a flow never has the protocol of an echo marker.
         let is_any_port = T::is_any_port(*key) && service.mode != mode::ECHO;
-        table.head().any_port_services += u32::from(is_any_port);
+        table.head().any_port_services += u32::from(length.is_some() || is_any_port);
     }
     Ok(true)
+}
+
+/// Adds the length of a prefix to those that are looked for, longest first.
+fn note_length(head: &mut TableHead, length: u8) -> Result<(), CuckooError> {
+    let count = head.length_count as usize;
+    if head.lengths[..count].contains(&length) {
+        return Ok(());
+    }
+    let place = head.lengths.get_mut(count).ok_or(CuckooError::TooManyLengths)?;
+    *place = length;
+    head.length_count += 1;
+    head.lengths[..=count].sort_unstable_by(|one, other| other.cmp(one));
+    Ok(())
 }
 
 fn find<T: Table>(table: &T, key: T::Key) -> Option<Service> {
@@ -143,6 +187,14 @@ macro_rules! table {
 
             fn is_any_port($k: $key) -> bool {
                 $port == u64::from(ANY_PORT)
+            }
+
+            fn prefix_length($k: $key) -> Option<u8> {
+                $k.prefix_length()
+            }
+
+            fn ranges(&mut self) -> &mut [PortRange; MAX_RANGES] {
+                &mut self.ranges
             }
 
             fn get(&self, place: usize) -> Option<($key, Service)> {
@@ -190,12 +242,12 @@ mod tests {
     fn a_full_table_holds_every_service_of_either_family() {
         for seed in 0..20 {
             let v4 = many_v4(MAX_ENTRIES);
-            let table = build_v4(seed, &v4).unwrap();
+            let table = build_v4(seed, &v4, &[]).unwrap();
             assert_eq!(table.head.services, MAX_ENTRIES);
             assert_eq!(table.head.any_port_services, MAX_ENTRIES / 16);
             assert!(v4.iter().all(|(key, service)| find_v4(&table, *key) == Some(*service)));
             let v6 = many_v6(MAX_ENTRIES);
-            let table = build_v6(seed, &v6).unwrap();
+            let table = build_v6(seed, &v6, &[]).unwrap();
             assert_eq!((table.head.services, table.head.any_port_services), (MAX_ENTRIES, 0));
             assert!(v6.iter().all(|(key, service)| find_v6(&table, *key) == Some(*service)));
         }
@@ -204,27 +256,27 @@ mod tests {
     #[test]
     fn an_echo_marker_is_an_entry_but_no_service_of_any_port() {
         let marker = (KeyV4::new([10, 0, 0, 1], [0; 2], 1), Service { mode: mode::ECHO, ..service(0) });
-        let table = build_v4(1, &[marker, many_v4(1)[0]]).unwrap();
+        let table = build_v4(1, &[marker, many_v4(1)[0]], &[]).unwrap();
         assert_eq!((table.head.services, table.head.any_port_services), (2, 1));
         assert_eq!(find_v4(&table, marker.0), Some(marker.1));
     }
 
     #[test]
     fn other_keys_are_not_found() {
-        let table = build_v4(1, &many_v4(1000)).unwrap();
+        let table = build_v4(1, &many_v4(1000), &[]).unwrap();
         let other = KeyV4::new([10, 0, 0, 0], 80u16.to_be_bytes(), 6);
         assert_eq!(find_v4(&table, other), None);
         assert_eq!(find_v4(&table, KeyV4::new([10, 0, 0, 0], [0, 1], 17)), None);
-        assert_eq!(find_v6(&build_v6(1, &[]).unwrap(), many_v6(1)[0].0), None);
+        assert_eq!(find_v6(&build_v6(1, &[], &[]).unwrap(), many_v6(1)[0].0), None);
     }
 
     #[test]
     fn duplicates_and_too_many_are_refused() {
         let mut services = many_v4(9);
         services.push((services[3].0, service(77)));
-        assert_eq!(build_v4(1, &services).err(), Some(CuckooError::Duplicate(3, 77)));
+        assert_eq!(build_v4(1, &services, &[]).err(), Some(CuckooError::Duplicate(3, 77)));
         let count = MAX_ENTRIES + 1;
-        assert_eq!(build_v4(1, &many_v4(count)).err(), Some(CuckooError::TooMany(count as usize)));
+        assert_eq!(build_v4(1, &many_v4(count), &[]).err(), Some(CuckooError::TooMany(count as usize)));
     }
 
     /// Three keys in two places can never stand under one seed; another seed parts them.
@@ -232,7 +284,7 @@ mod tests {
     fn a_cycle_makes_it_choose_another_seed() {
         let first_seed = hash::mix(5);
         let keys = three_in_two_places(first_seed);
-        let table = build_v4(5, &keys).unwrap();
+        let table = build_v4(5, &keys, &[]).unwrap();
         assert_ne!(table.head.seed, first_seed);
         assert!(keys.iter().all(|(key, service)| find_v4(&table, *key) == Some(*service)));
     }
@@ -258,9 +310,9 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
-        fn random_keys_are_all_found(seed: u64, keys in prop::collection::hash_set(1u64.., 0..500)) {
+        fn random_keys_are_all_found(seed: u64, keys in prop::collection::hash_set(1u64..1 << 57, 0..500)) {
             let services: Vec<_> = keys.into_iter().map(KeyV4).zip((1..).map(service)).collect();
-            let table = build_v4(seed, &services).unwrap();
+            let table = build_v4(seed, &services, &[]).unwrap();
             for (key, service) in services {
                 prop_assert_eq!(find_v4(&table, key), Some(service));
             }

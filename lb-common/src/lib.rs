@@ -7,6 +7,7 @@ pub mod abi;
 pub mod addr;
 pub mod hash;
 pub mod service;
+pub mod wide;
 pub mod slot;
 pub mod flow;
 pub mod connections;

@@ -15,3 +15,5 @@ pub const ECHO: u8 = MARKER;
 pub const NAT_RETURN: u8 = MARKER + 1;
 /// A backend of a `dnat` service, its address and port: packets from it are replies.
 pub const DNAT_RETURN: u8 = MARKER + 2;
+/// A list of port ranges, see [`crate::wide`]: the lookup puts one of its services in the place of it.
+pub const RANGES: u8 = MARKER + 0x10;

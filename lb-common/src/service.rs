@@ -3,7 +3,10 @@
 //! A cuckoo table with two places per key, kept in one map value: a lookup is at most two loads at known places,
 //! without a helper call (R. Pagh and F. F. Rodler, "Cuckoo hashing", 2001). The agent builds it and swaps it whole.
 
-use crate::hash;
+use crate::{
+    hash,
+    wide::{MAX_LENGTHS, MAX_RANGES, PortRange},
+};
 
 /// Services of both families together. Service ids are below this; id 0 is never used.
 pub const MAX_SERVICES: u32 = 16_384;
@@ -44,6 +47,19 @@ pub const SERVICE_TRACKED: u16 = SERVICE_ROUND_ROBIN | SERVICE_LEAST_CONNECTIONS
 const SOURCE_PREFIX_SHIFT: u32 = 8;
 
 impl Service {
+    /// All of it in a number, for functions that return one; never 0 for a service.
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        self.id as u64 | (self.mode as u64) << 32 | (self.class as u64) << 40 | (self.flags as u64) << 48
+    }
+
+    /// The service of a number; none of 0.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Option<Self> {
+        let (mode, class, flags) = ((word >> 32) as u8, (word >> 40) as u8, (word >> 48) as u16);
+        if word == 0 { None } else { Some(Self { id: word as u32, mode, class, flags }) }
+    }
+
     /// Flags of a source-hash service: how many leading bits of the client's address choose the slot, up to 32 for
     /// IPv4 and 128 for IPv6.
     pub const fn source_hash_flags(prefix: u8) -> u16 {
@@ -68,6 +84,9 @@ impl Service {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyV4(pub u64);
 
+/// Where a key has the length of a prefix, plus one, counted from the port's first bit.
+const LENGTH_SHIFT: u32 = 25;
+
 /// Bits above address and port: the protocol and a one that tells a key from a vacant place.
 #[inline(always)]
 const fn tail(port: [u8; 2], protocol: u8) -> u64 {
@@ -85,6 +104,18 @@ impl KeyV4 {
     #[inline(always)]
     pub const fn any_port(self) -> Self {
         Self(self.0 & !(0xffff << 32))
+    }
+
+    /// The key of the prefix with the first `length` bits of the address. That of all 32 is another than the address's own.
+    #[inline(always)]
+    pub const fn prefix(self, length: u8) -> Self {
+        let mask = hash::prefix_mask_v4(length as u32) as u64 | !(u32::MAX as u64);
+        Self(self.0 & mask | (length as u64 + 1) << (32 + LENGTH_SHIFT))
+    }
+
+    /// Length of the prefix; none for an address.
+    pub const fn prefix_length(self) -> Option<u8> {
+        ((self.0 >> (32 + LENGTH_SHIFT)) as u8).checked_sub(1)
     }
 
     /// The two places where the key may stand in a table of this head. They may be equal; the table's builder copes.
@@ -116,6 +147,19 @@ impl KeyV6 {
     #[inline(always)]
     pub const fn any_port(self) -> Self {
         Self { address: self.address, tail: self.tail & !0xffff }
+    }
+
+    /// The key of the prefix with the first `length` bits of the address. That of all 128 is another than the address's own.
+    #[inline(always)]
+    pub const fn prefix(self, length: u8) -> Self {
+        let [high, low] = hash::prefix_mask_v6(length as u32);
+        let tail = self.tail | (length as u64 + 1) << LENGTH_SHIFT;
+        Self { address: [self.address[0] & high, self.address[1] & low], tail }
+    }
+
+    /// Length of the prefix; none for an address.
+    pub const fn prefix_length(self) -> Option<u8> {
+        ((self.tail >> LENGTH_SHIFT) as u8).checked_sub(1)
     }
 
     /// The two places where the key may stand in a table of this head. They may be equal; the table's builder copes.
@@ -168,11 +212,20 @@ pub struct TableHead {
     pub seed: u64,
     /// Entries in the table. The path ends here when it is 0.
     pub services: u32,
-    /// Those of them with [`ANY_PORT`] that are no [`crate::mode::ECHO`]; the second lookup is skipped when it is 0.
+    /// Those that are not one address with one port, echo markers of single addresses apart; all lookups but the first are
+    /// skipped when it is 0.
     pub any_port_services: u32,
     /// What keys are multiplied with to find their places, from the seed. All odd: two for IPv4 keys, three for each place
     /// of IPv6 keys.
     pub multipliers: [u64; 6],
+    /// Lengths of the prefixes in the table, longest first; see [`crate::wide`].
+    pub lengths: [u8; MAX_LENGTHS],
+    /// How many of them there are. When it is 0, nothing follows the lookup of the address with any port.
+    pub length_count: u32,
+    /// Port ranges in the table. The packet path has no use for it.
+    pub range_count: u32,
+    /// Zero.
+    pub reserved: [u64; 5],
 }
 
 impl TableHead {
@@ -184,7 +237,17 @@ impl TableHead {
             multipliers[index] = hash::mix(seed.wrapping_add(index as u64)) | 1;
             index += 1;
         }
-        Self { seed, services: 0, any_port_services: 0, multipliers }
+        let lengths = [0; MAX_LENGTHS];
+        Self {
+            seed,
+            services: 0,
+            any_port_services: 0,
+            multipliers,
+            lengths,
+            length_count: 0,
+            range_count: 0,
+            reserved: [0; 5],
+        }
     }
 }
 
@@ -196,6 +259,8 @@ pub struct ServiceTableV4 {
     pub head: TableHead,
     /// The places.
     pub entries: [EntryV4; PLACES],
+    /// Port ranges, those of a list side by side.
+    pub ranges: [PortRange; MAX_RANGES],
 }
 
 /// The IPv6 services, the value of the only element of a `SERVICES_V6` map.
@@ -206,9 +271,13 @@ pub struct ServiceTableV6 {
     pub head: TableHead,
     /// The places.
     pub entries: [EntryV6; PLACES],
+    /// Port ranges, those of a list side by side.
+    pub ranges: [PortRange; MAX_RANGES],
 }
 
 const _: () = assert!(size_of::<Service>() == 8);
 const _: () = assert!(size_of::<EntryV4>() == 16);
 const _: () = assert!(size_of::<EntryV6>() == 32);
-const _: () = assert!(size_of::<TableHead>() == 64);
+const _: () = assert!(size_of::<TableHead>() == 128);
+const _: () = assert!(size_of::<ServiceTableV4>() == 128 + 16 * PLACES + 12 * MAX_RANGES);
+const _: () = assert!(size_of::<ServiceTableV6>() == 128 + 32 * PLACES + 12 * MAX_RANGES);

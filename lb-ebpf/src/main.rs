@@ -10,6 +10,7 @@
 mod pipeline;
 mod icmp;
 mod service;
+mod wide;
 mod slot;
 mod choice;
 mod transition;

@@ -8,15 +8,18 @@ use lb_common::service::{EntryV4, EntryV6, KeyV4, KeyV6, Service, ServiceTableV4
 
 use lb_ebpf::packet::{Flow, FlowV4, FlowV6};
 
-#[btf_map]
-static SERVICES_V4: ArrayOfMaps<Array<ServiceTableV4, 1>, 1> = ArrayOfMaps::new();
+use crate::wide::{service_wide_v4, service_wide_v6};
 
 #[btf_map]
-static SERVICES_V6: ArrayOfMaps<Array<ServiceTableV6, 1>, 1> = ArrayOfMaps::new();
+pub static SERVICES_V4: ArrayOfMaps<Array<ServiceTableV4, 1>, 1> = ArrayOfMaps::new();
+
+#[btf_map]
+pub static SERVICES_V6: ArrayOfMaps<Array<ServiceTableV6, 1>, 1> = ArrayOfMaps::new();
 
 /// A flow whose service can be looked up.
 pub trait Served: Flow {
-    /// The service of the flow's destination: the exact port's, else the one of any port.
+    /// The service of the flow's destination: that of its address and port, else of its address and any port, else the
+    /// first that has it as part of more: its address with a range of ports, or a prefix, the longest first.
     fn service(&self) -> Option<Service>;
 }
 
@@ -30,7 +33,14 @@ impl Served for FlowV4 {
         let address = ((self.addresses >> 32) as u32).to_le_bytes();
         let key = KeyV4::new(address, ((self.ports >> 16) as u16).to_le_bytes(), self.protocol);
         match find_v4(table, key) {
-            None if table.head.any_port_services != 0 => find_v4(table, key.any_port()),
+            None if table.head.any_port_services != 0 => match find_v4(table, key.any_port()) {
+                None if table.head.length_count != 0 => Service::from_word(service_wide_v4(
+                    (self.addresses >> 32) as u32,
+                    self.ports >> 16,
+                    self.protocol.into(),
+                )),
+                found => found,
+            },
             found => found,
         }
     }
@@ -45,14 +55,21 @@ impl Served for FlowV6 {
         }
         let key = KeyV6::new(self.destination, ((self.ports >> 16) as u16).to_le_bytes(), self.protocol);
         match find_v6(table, key) {
-            None if table.head.any_port_services != 0 => find_v6(table, key.any_port()),
+            None if table.head.any_port_services != 0 => match find_v6(table, key.any_port()) {
+                None if table.head.length_count != 0 => {
+                    let [high, low] = self.destination;
+                    Service::from_word(service_wide_v6(high, low, self.ports >> 16, self.protocol.into()))
+                }
+                found => found,
+            },
             found => found,
         }
     }
 }
 
+/// The service of a key.
 #[inline(always)]
-fn find_v4(table: &ServiceTableV4, key: KeyV4) -> Option<Service> {
+pub fn find_v4(table: &ServiceTableV4, key: KeyV4) -> Option<Service> {
     let [first, second] = key.places(&table.head);
     // SAFETY: `places` gives indices below the table's length, which the verifier checks too.
     let (first, second): (&EntryV4, &EntryV4) =
@@ -66,8 +83,9 @@ fn find_v4(table: &ServiceTableV4, key: KeyV4) -> Option<Service> {
     }
 }
 
+/// The service of a key.
 #[inline(always)]
-fn find_v6(table: &ServiceTableV6, key: KeyV6) -> Option<Service> {
+pub fn find_v6(table: &ServiceTableV6, key: KeyV6) -> Option<Service> {
     let [first, second] = key.places(&table.head);
     // SAFETY: `places` gives indices below the table's length, which the verifier checks too.
     let (first, second): (&EntryV6, &EntryV6) =

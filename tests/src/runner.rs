@@ -27,6 +27,7 @@ use lb_common::{
     slot::{SIZES, Slot},
     stats::Counter,
     verdict::Reason,
+    wide::PortRange,
 };
 use lb_userspace::objects;
 
@@ -164,7 +165,7 @@ impl Balancer {
                 self.publish_tables(class, &tables.collect::<Vec<_>>())?;
             }
         }
-        self.publish_services(&world.services)
+        self.publish_services(&world.services, &world.ranges)
     }
 
     /// A map by name.
@@ -229,21 +230,23 @@ impl Balancer {
         Ok(batch::put_inner(outer.fd().as_fd(), &inner)?)
     }
 
-    fn publish_services(&mut self, services: &[WorldService]) -> Result<()> {
+    fn publish_services(&mut self, services: &[WorldService], ranges: &[PortRange]) -> Result<()> {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for service in services {
             let port = service.port.to_be_bytes();
             match service.address {
                 IpAddr::V4(address) => {
-                    v4.push((KeyV4::new(address.octets(), port, service.protocol), service.service));
+                    let key = KeyV4::new(address.octets(), port, service.protocol);
+                    v4.push((service.prefix.map_or(key, |length| key.prefix(length)), service.service));
                 }
                 IpAddr::V6(address) => {
-                    v6.push((KeyV6::new(words(address), port, service.protocol), service.service));
+                    let key = KeyV6::new(words(address), port, service.protocol);
+                    v6.push((service.prefix.map_or(key, |length| key.prefix(length)), service.service));
                 }
             }
         }
-        self.publish::<ServiceTableV4>(maps::SERVICES_V4, 0, &*cuckoo::build_v4(3, &v4)?)?;
-        self.publish::<ServiceTableV6>(maps::SERVICES_V6, 0, &*cuckoo::build_v6(3, &v6)?)
+        self.publish::<ServiceTableV4>(maps::SERVICES_V4, 0, &*cuckoo::build_v4(3, &v4, ranges)?)?;
+        self.publish::<ServiceTableV6>(maps::SERVICES_V6, 0, &*cuckoo::build_v6(3, &v6, ranges)?)
     }
 
     fn publish<T: aya::Pod>(&mut self, outer: &str, index: u32, value: &T) -> Result<()> {

@@ -7,6 +7,7 @@ use lb_common::{
     backend::{BACKEND_PRESENT, BACKEND_RESOLVED, Backend},
     service::Service,
     slot::Slot,
+    wide::PortRange,
 };
 
 /// The slots of a service.
@@ -53,6 +54,8 @@ pub struct WorldService {
     pub service: Service,
     /// Its table.
     pub slots: Slots,
+    /// Length of the prefix that the address stands for; none: the address alone.
+    pub prefix: Option<u8>,
 }
 
 /// Everything that the balancer's maps hold.
@@ -64,6 +67,8 @@ pub struct World {
     pub log_level: u8,
     /// Services.
     pub services: Vec<WorldService>,
+    /// Port ranges of those that are lists.
+    pub ranges: Vec<PortRange>,
     /// Backends by id.
     pub backends: BTreeMap<u32, Backend>,
     /// Further next hops of backends, by [`lb_common::backend::hop_key`].

@@ -16,10 +16,11 @@ const DEFAULT_STATUS: (u16, u16) = (200, 399);
 
 /// The check of a new service: a TCP connection to the service's port, where there is one.
 pub(super) fn default_for(vip: &Vip) -> Check {
-    let kind = if vip.protocol == Protocol::Tcp && vip.port != 0 { CheckKind::Tcp } else { CheckKind::None };
+    let kind =
+        if vip.protocol == Protocol::Tcp && vip.only_port() != 0 { CheckKind::Tcp } else { CheckKind::None };
     Check {
         kind,
-        port: vip.port,
+        port: vip.only_port(),
         interval: DEFAULT_INTERVAL,
         timeout: DEFAULT_TIMEOUT,
         rise: DEFAULT_RISE,

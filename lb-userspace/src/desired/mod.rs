@@ -5,5 +5,6 @@ mod text;
 pub mod command;
 mod check;
 mod validate;
+mod vips;
 pub mod ops;
 pub mod store;

@@ -88,14 +88,19 @@ pub enum Algorithm {
     LeastConnections,
 }
 
-/// Service address. Written `192.0.2.1:80/tcp`, `[2001:db8::1]:53/udp`; port 0 means any port.
+/// Service address. Written `192.0.2.1:80/tcp`, `[2001:db8::1]:53/udp`; port 0 means any port. A range of ports is
+/// written `192.0.2.1:8000-8100/tcp`, all addresses of a prefix `192.0.2.0/24:443/tcp`, `[2001:db8::/64]:443/tcp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Vip {
-    /// Address.
+    /// Address, or the first of a prefix.
     pub address: IpAddr,
-    /// Port, 0 for any.
+    /// Length of the prefix; 32 or 128 for one address.
+    pub length: u8,
+    /// Port, or the first of a range; 0 for any.
     pub port: u16,
+    /// The last port of a range, else the same.
+    pub last_port: u16,
     /// Protocol.
     pub protocol: Protocol,
 }

@@ -11,8 +11,8 @@ use lb_common::{maps::MAX_BACKENDS, service::MAX_SERVICES, slot};
 use super::{
     check,
     command::{Command, EncapSource, Settings},
-    model::{Admin, Algorithm, Backend, Desired, Drain, Mode, SCHEMA_VERSION, Service, Vip},
-    validate,
+    model::{Admin, Algorithm, Backend, Desired, Drain, Mode, SCHEMA_VERSION, Service},
+    validate, vips,
 };
 use crate::error::Error;
 
@@ -96,7 +96,7 @@ pub fn validate(desired: &Desired) -> Result<(), Error> {
     for (name, service) in &desired.services {
         validate::name(name)?;
         validate::service(name, service)?;
-        no_such_vip(desired, name, service.vip)?;
+        vips::is_free(desired, name, service.vip)?;
         if service.id == 0 || service.id >= MAX_SERVICES || !service_ids.insert(service.id) {
             return Err(Error::invalid(format!(
                 "service {name}: id {} is taken or out of range",
@@ -173,8 +173,8 @@ fn keeps_choice(name: &str, former: &Service, service: &Service) -> Result<(), E
 fn change(desired: &mut Desired, name: &str, mut service: Service, settings: &Settings) -> Result<(), Error> {
     if let Some(vip) = settings.vip {
         // A check on the service's own port follows it.
-        if service.check.port == service.vip.port {
-            service.check.port = vip.port;
+        if service.check.port == service.vip.only_port() {
+            service.check.port = vip.only_port();
         }
         if vip.address.is_ipv4() != service.vip.address.is_ipv4() {
             service.source_prefix = None;
@@ -192,7 +192,7 @@ fn change(desired: &mut Desired, name: &str, mut service: Service, settings: &Se
     service.gue_port = settings.gue_port.or(service.gue_port.filter(|_| service.mode == Mode::Gue));
     service.check = check::changed(&service.check, &settings.check)?;
     choose(&mut service, settings)?;
-    no_such_vip(desired, name, service.vip)?;
+    vips::is_free(desired, name, service.vip)?;
     validate::service(name, &service)?;
     desired.services.insert(name.to_owned(), service);
     Ok(())
@@ -229,13 +229,6 @@ fn drain_plan(admin: Admin, drain: Option<Drain>) -> Result<Option<Drain>, Error
         (Admin::Drain, drain) => Ok(Some(drain.unwrap_or_default())),
         (_, None) => Ok(None),
         (_, Some(_)) => Err(Error::invalid("only a drain has an end: leave out `drain`")),
-    }
-}
-
-fn no_such_vip(desired: &Desired, name: &str, vip: Vip) -> Result<(), Error> {
-    match desired.services.iter().find(|(other, service)| service.vip == vip && *other != name) {
-        Some((owner, _)) => Err(Error::conflict(format!("{vip} belongs to service {owner}"))),
-        None => Ok(()),
     }
 }
 

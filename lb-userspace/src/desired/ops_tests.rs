@@ -51,17 +51,6 @@ fn web() -> Desired {
 }
 
 #[test]
-fn an_sctp_service_is_not_checked_and_is_no_quic() {
-    let service = &after(&[add("sip", "192.0.2.1:5060/sctp")]).services["sip"];
-    assert_eq!(
-        (&service.check.kind, service.vip.to_string()),
-        (&CheckKind::None, "192.0.2.1:5060/sctp".into())
-    );
-    let quic = add_with("sip", "192.0.2.1:5060/sctp", |settings| settings.quic = Some(true));
-    refused(&web(), &quic, Kind::InvalidConfiguration, "--quic is for UDP");
-}
-
-#[test]
 fn a_tcp_service_is_checked_on_its_port() {
     let service = &web().services["web"];
     assert_eq!((service.id, service.table_size, service.mode), (1, 65_537, Mode::L2));
@@ -382,3 +371,6 @@ fn a_drain_has_an_end_and_nothing_else_has() {
     assert_eq!((of(&maint).admin, of(&maint).drain), (Admin::Maint, None));
     refused(&web(), &admin(Admin::Maint, Some(end)), Kind::InvalidConfiguration, "drain");
 }
+
+#[path = "ops_vips_tests.rs"]
+mod vips;

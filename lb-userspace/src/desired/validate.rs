@@ -123,8 +123,11 @@ fn backend_address(service: &Service, address: IpAddr) -> Result<(), Error> {
     if matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
         return wrong("an IPv4 address in IPv6 notation; write it as IPv4");
     }
-    if address == service.vip.address {
+    if address == service.vip.address && !service.vip.is_prefix() {
         return wrong("this is the service's own address; give the backend's");
+    }
+    if service.vip.contains(address) {
+        return wrong("within the service's own prefix; give an address outside of it");
     }
     if service.mode == Mode::L2 && address.is_ipv4() != service.vip.address.is_ipv4() {
         return wrong(

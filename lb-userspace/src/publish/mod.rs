@@ -5,6 +5,7 @@
 
 mod publisher;
 mod plan;
+mod wide;
 mod published;
 mod collector;
 pub mod liveness;

@@ -11,9 +11,7 @@ use lb_common::{
     maglev,
     maps::{MAX_BACKENDS, MAX_TX_PORTS},
     mode, round_robin,
-    service::{
-        ANY_PORT, KeyV4, KeyV6, MAX_SERVICES, SERVICE_QUIC, SERVICE_ROUND_ROBIN, SERVICE_TRACKED, Service,
-    },
+    service::{ANY_PORT, MAX_SERVICES, SERVICE_QUIC, SERVICE_ROUND_ROBIN, SERVICE_TRACKED, Service},
     slot::SIZES,
     wire::protocol,
 };
@@ -27,8 +25,15 @@ use crate::{
     },
 };
 
-/// Address, port and IP protocol number of an entry of a service table.
-type EntryKey = (IpAddr, u16, u8);
+/// What an entry of a service table is for: an address or, by its length, a prefix; a port, a range or any; a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct EntryKey {
+    pub address: IpAddr,
+    pub length: u8,
+    pub port: u16,
+    pub last_port: u16,
+    pub protocol: u8,
+}
 
 /// What the service tables hold: IPv4 and IPv6.
 pub(crate) type Entries = [BTreeMap<EntryKey, Service>; 2];
@@ -130,11 +135,13 @@ pub(crate) fn service_entries(snapshot: &Snapshot) -> Entries {
     let mut entries = [BTreeMap::new(), BTreeMap::new()];
     for (id, input) in &snapshot.services {
         let service = Service { id: *id, mode: input.mode, class: input.class, flags: input.flags };
-        let Vip { address, port, protocol } = input.vip;
+        let Vip { address, length, port, last_port, protocol } = input.vip;
+        let key = EntryKey { address, length, port, last_port, protocol: protocol_number(protocol) };
         let family = &mut entries[usize::from(address.is_ipv6())];
-        family.insert((address, port, protocol_number(protocol)), service);
+        family.insert(key, service);
         let icmp = if address.is_ipv4() { protocol::ICMP } else { protocol::ICMPV6 };
-        family.insert((address, ANY_PORT, icmp), ECHO_MARKER);
+        let marker = EntryKey { port: ANY_PORT, last_port: ANY_PORT, protocol: icmp, ..key };
+        family.insert(marker, ECHO_MARKER);
     }
     entries
 }
@@ -142,27 +149,8 @@ pub(crate) fn service_entries(snapshot: &Snapshot) -> Entries {
 /// Stands for an address of services, whatever their ports.
 const ECHO_MARKER: Service = Service { id: 0, mode: mode::ECHO, class: 0, flags: 0 };
 
-/// Services of both families by their keys.
-type Keys = (Vec<(KeyV4, Service)>, Vec<(KeyV6, Service)>);
-
-/// The entries with the keys of the tables.
-pub(crate) fn keys(entries: &Entries) -> Keys {
-    let mut keys = Keys::default();
-    for ((address, port, protocol), service) in entries.iter().flatten() {
-        let (port, protocol) = (port.to_be_bytes(), *protocol);
-        match address {
-            IpAddr::V4(v4) => keys.0.push((KeyV4::new(v4.octets(), port, protocol), *service)),
-            IpAddr::V6(v6) => {
-                let both = u128::from_le_bytes(v6.octets());
-                keys.1.push((KeyV6::new([both as u64, (both >> 64) as u64], port, protocol), *service));
-            }
-        }
-    }
-    keys
-}
-
 /// IP protocol number.
-const fn protocol_number(protocol: Protocol) -> u8 {
+pub(crate) const fn protocol_number(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => protocol::TCP,
         Protocol::Udp => protocol::UDP,
@@ -240,8 +228,8 @@ mod tests {
         let addresses = |entries: &BTreeMap<EntryKey, Service>, protocol: u8| -> Vec<String> {
             let marked = entries.iter().filter(|(_, service)| **service == ECHO_MARKER);
             marked
-                .filter(|(key, _)| (key.1, key.2) == (0, protocol))
-                .map(|(key, _)| key.0.to_string())
+                .filter(|(key, _)| (key.port, key.protocol) == (0, protocol))
+                .map(|(key, _)| key.address.to_string())
                 .collect()
         };
         assert_eq!((v4.len(), addresses(&v4, 1)), (5, vec!["192.0.2.1".to_owned(), "192.0.2.2".to_owned()]));

@@ -95,6 +95,7 @@ fn round_robin_begins_anew_after_the_last_slot() {
         Service { class: 0, flags: SERVICE_ROUND_ROBIN, ..Service { id: 60, ..Service::default() } };
     let mut world = world();
     world.services.push(WorldService {
+        prefix: None,
         address: vip4(60).into(),
         port: 80,
         protocol: 6,

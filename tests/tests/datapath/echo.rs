@@ -17,6 +17,7 @@ fn with_markers(mut world: World) -> World {
     let addresses: std::collections::BTreeSet<_> =
         world.services.iter().map(|service| service.address).collect();
     world.services.extend(addresses.into_iter().map(|address| WorldService {
+        prefix: None,
         address,
         port: 0,
         protocol: if address.is_ipv4() { 1 } else { 58 },

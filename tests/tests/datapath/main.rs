@@ -9,6 +9,7 @@ mod headers;
 mod sctp;
 mod icmp_errors;
 mod echo;
+mod wide;
 mod reasons;
 mod too_big;
 mod choice;

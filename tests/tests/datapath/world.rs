@@ -155,7 +155,7 @@ pub fn label(hash: u64) -> u32 {
 
 pub fn service(id: u8, address: IpAddr, port: u16, protocol: u8, mode: u8, slots: Slots) -> WorldService {
     let service = Service { id: id.into(), mode, class: CLASS_DEFAULT, flags: 0 };
-    WorldService { address, port, protocol, service, slots }
+    WorldService { address, port, protocol, service, slots, prefix: None }
 }
 
 fn in_class(class: u8, mut service: WorldService) -> WorldService {

@@ -5,6 +5,7 @@ mod forward;
 mod ways;
 mod sctp;
 mod path_mtu;
+mod wide;
 mod host;
 mod icmp;
 mod change;

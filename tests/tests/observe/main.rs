@@ -127,7 +127,7 @@ fn memory_is_counted_once_per_map() -> Result<()> {
 
 /// One service of the default size.
 fn one_service() -> Snapshot {
-    let vip = Vip { address: [192, 0, 2, 1].into(), port: 80, protocol: Protocol::Tcp };
+    let vip = Vip::new([192, 0, 2, 1].into(), 80, Protocol::Tcp);
     let service = ServiceInput {
         vip,
         mode: mode::L2,

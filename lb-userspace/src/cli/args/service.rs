@@ -18,7 +18,7 @@ pub enum ServiceVerb {
     Add {
         /// Name
         name: String,
-        /// What clients connect to: ADDR:PORT/tcp, /udp or /sctp, IPv6 in brackets; port 0 is any port
+        /// What clients connect to: ADDR:PORT/tcp, /udp or /sctp, IPv6 in brackets; port 0 is any port, 8000-8100 a range; ADDR/LENGTH a prefix
         #[arg(long, value_name = "ADDR:PORT/PROTO")]
         vip: Vip,
         /// Everything else
@@ -89,7 +89,7 @@ pub struct SettingArguments {
     /// UDP port of the backends that gue sends to (default 6080)
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), allow_negative_numbers = true)]
     pub gue_port: Option<u16>,
-    /// Health check (default: tcp on the service's port; none for UDP, SCTP and any port)
+    /// Health check (default: tcp on the service's port; none for UDP, SCTP and more than one port)
     #[arg(long, value_enum)]
     pub check: Option<CheckName>,
     /// Port on the backend that is checked

@@ -10,6 +10,7 @@ use crate::{
         dataplane::DataPlane,
         plan::{self, Fate},
         published::{AT_REST, Published, Source, quiet_s},
+        wide,
     },
     table::{
         snapshot::{ServiceInput, Snapshot},
@@ -130,25 +131,29 @@ impl<P: DataPlane> Publisher<P> {
         if self.service_entries.as_ref() == Some(&wanted) {
             return Ok(());
         }
-        let (v4, v6) = plan::keys(&wanted);
+        let (v4, v6) = wide::contents(&wanted);
         let held = self.plane.services()?;
-        let same_v4 = held.v4.as_deref().map_or(v4.is_empty(), |held| {
-            held.head.services as usize == v4.len()
-                && v4.iter().all(|(key, service)| cuckoo::find_v4(held, *key) == Some(*service))
+        let same_v4 = held.v4.as_deref().map_or(v4.keys.is_empty(), |held| {
+            held.head.services as usize == v4.keys.len()
+                && held.ranges.get(..held.head.range_count as usize) == Some(&v4.ranges)
+                && v4.keys.iter().all(|(key, service)| cuckoo::find_v4(held, *key) == Some(*service))
         });
-        let same_v6 = held.v6.as_deref().map_or(v6.is_empty(), |held| {
-            held.head.services as usize == v6.len()
-                && v6.iter().all(|(key, service)| cuckoo::find_v6(held, *key) == Some(*service))
+        let same_v6 = held.v6.as_deref().map_or(v6.keys.is_empty(), |held| {
+            held.head.services as usize == v6.keys.len()
+                && held.ranges.get(..held.head.range_count as usize) == Some(&v6.ranges)
+                && v6.keys.iter().all(|(key, service)| cuckoo::find_v6(held, *key) == Some(*service))
         });
         if !same_v4 {
             self.plane.publish_services_v4(
-                cuckoo::build_v4(self.seed, &v4).map_err(|error| Error::invalid(error.to_string()))?,
+                cuckoo::build_v4(self.seed, &v4.keys, &v4.ranges)
+                    .map_err(|error| Error::invalid(error.to_string()))?,
             )?;
             applied.service_tables += 1;
         }
         if !same_v6 {
             self.plane.publish_services_v6(
-                cuckoo::build_v6(self.seed, &v6).map_err(|error| Error::invalid(error.to_string()))?,
+                cuckoo::build_v6(self.seed, &v6.keys, &v6.ranges)
+                    .map_err(|error| Error::invalid(error.to_string()))?,
             )?;
             applied.service_tables += 1;
         }

@@ -157,6 +157,7 @@ fn template(case: &Case, frame: &[u8]) -> Result<Template> {
 fn world(case: &Case) -> World {
     let slots = slots(case);
     let services = (1..=case.services).map(|id| WorldService {
+        prefix: None,
         address: addresses(&Case { state: State::Steady, ..*case }, 0, id as u16).1,
         port: PORT,
         protocol: TCP,

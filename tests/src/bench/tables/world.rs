@@ -50,7 +50,7 @@ pub fn add_service(
         snapshot.targets.insert(target(id), true);
         members.push(Member { id, address: IpAddr::from((0x0a00_0000 + id).to_be_bytes()), weight });
     }
-    let vip = Vip { address: vip(service).into(), port: 80, protocol: Protocol::Tcp };
+    let vip = Vip::new(vip(service).into(), 80, Protocol::Tcp);
     let input = ServiceInput { vip, mode: mode::L2, class, flags: 0, quiet_period: None, members };
     snapshot.services.insert(service, input);
 }
