@@ -84,7 +84,7 @@ fn every_answer_has_its_fields() {
     lb("decap attach peer0 --vip 192.0.2.1");
     let decap = lb("decap list");
     assert_eq!(fields(&decap), "interfaces schema_version");
-    assert_eq!(fields(first(&decap, "interfaces")), "ifindex mode name reasons vips");
+    assert_eq!(fields(first(&decap, "interfaces")), "gue_port ifindex mode name reasons vips");
     assert_eq!(fields(&decap["interfaces"][0]["reasons"][0]), "action bytes packets reason");
 }
 
