@@ -20,6 +20,7 @@ mod algorithms;
 mod caps;
 mod truncation;
 mod random;
+mod differential;
 mod decap;
 mod budget;
 mod bench;
