@@ -97,11 +97,6 @@ impl Reference {
         expected
     }
 
-    /// Whether a frame is a packet for a service.
-    pub fn is_for_service(&self, frame: &[u8]) -> bool {
-        parse::parse(frame).is_ok_and(|packet| self.service(&packet.flow).is_some())
-    }
-
     /// What was counted since the last call.
     pub fn counted(&mut self) -> Counters {
         std::mem::take(&mut self.counted)
