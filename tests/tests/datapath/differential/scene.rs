@@ -84,6 +84,8 @@ fn transitions() -> Vec<WorldService> {
         on(66, true, 53, TCP, mode::IPIP, moving(5, 24, 0)),
         on(67, true, 53, TCP, mode::IPIP, shared(&[24, 2, 1, 10])),
         on(68, false, 53, UDP, mode::L2, shared(&[5, 15, 7, 4])),
+        // Few find the one that is up within the slots that are tried.
+        on(80, false, 80, TCP, mode::L2, shared(&[5, 5, 5, 15, 5, 5, 5, 1])),
         on(69, true, 0, TCP, mode::IPIP, shared(&[3, 6, 8, 16, 17])),
     ]
 }
