@@ -15,6 +15,7 @@ pub mod link;
 pub mod netns;
 pub mod packet;
 pub mod ping;
+pub mod reference;
 pub mod runner;
 pub mod sctp;
 pub mod server;

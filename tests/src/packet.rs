@@ -21,12 +21,19 @@ pub struct Segment {
 
 /// A TCP segment: ports, flags, payload.
 pub fn tcp(source: u16, destination: u16, flags: u8, payload: &[u8]) -> Segment {
+    tcp_with_options(source, destination, flags, &[], payload)
+}
+
+/// A TCP segment with options, a multiple of four bytes and at most 40.
+pub fn tcp_with_options(source: u16, destination: u16, flags: u8, options: &[u8], payload: &[u8]) -> Segment {
     let mut bytes = Vec::new();
     bytes.extend(source.to_be_bytes());
     bytes.extend(destination.to_be_bytes());
     bytes.extend(0x0102_0304u32.to_be_bytes());
     bytes.extend(0x0506_0708u32.to_be_bytes());
-    bytes.extend([5 << 4, flags, 0xfa, 0xf0, 0, 0, 0, 0]);
+    let words = 5 + (options.len() / 4) as u8;
+    bytes.extend([words << 4, flags, 0xfa, 0xf0, 0, 0, 0, 0]);
+    bytes.extend(options);
     bytes.extend(payload);
     Segment { protocol: 6, bytes, checksum_at: Some(16) }
 }

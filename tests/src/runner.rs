@@ -265,15 +265,20 @@ impl Balancer {
     /// Runs the program on a frame that has `metadata` bytes before it, which leave less headroom.
     pub fn run_with(&mut self, frame: &[u8], metadata: Option<u32>) -> Result<Outcome> {
         let (action, bytes) = run(&self.ebpf, "lb", frame, metadata)?;
+        Ok(Outcome { action, bytes, counted: self.counted()? })
+    }
+
+    /// Runs the program on a frame and leaves its counters for [`Self::counted`] to read, once for very many.
+    pub fn run_only(&self, frame: &[u8]) -> Result<(Action, Vec<u8>)> {
+        run(&self.ebpf, "lb", frame, None)
+    }
+
+    /// What all counters grew by since they were last read.
+    pub fn counted(&mut self) -> Result<Counters> {
         let after = self.counters()?;
         let counted = delta(&self.before, &after);
         self.before = after;
-        Ok(Outcome { action, bytes, counted })
-    }
-
-    /// The frame after the program ran on it, counters left alone: for very many frames.
-    pub fn run_only(&self, frame: &[u8]) -> Result<Vec<u8>> {
-        Ok(run(&self.ebpf, "lb", frame, None)?.1)
+        Ok(counted)
     }
 
     /// The loaded program, to be called by another.

@@ -162,14 +162,14 @@ fn every_checksum_stays_right() {
     let balancer = balancer();
     for sequence in 0..=u16::MAX {
         let rest = [0, 0, (sequence >> 8) as u8, sequence as u8];
-        let out = balancer.run_only(&v4(packet::icmp(8, 0, &rest), 1).frame().bytes()).unwrap();
+        let out = balancer.run_only(&v4(packet::icmp(8, 0, &rest), 1).frame().bytes()).unwrap().1;
         assert_eq!(out[14 + 20], 0, "not answered: {sequence:#x}");
         assert_eq!(checksum(&out[14 + 20..]), 0, "{sequence:#x}");
         assert_eq!(checksum(&out[14..14 + 20]), 0, "{sequence:#x}");
     }
     for sequence in 0..=u16::MAX {
         let rest = [0, 0, (sequence >> 8) as u8, sequence as u8];
-        let out = balancer.run_only(&v6(packet::icmpv6(128, 0, &rest), 5).frame().bytes()).unwrap();
+        let out = balancer.run_only(&v6(packet::icmpv6(128, 0, &rest), 5).frame().bytes()).unwrap().1;
         let pseudo = [&out[14 + 8..14 + 40], &[0, 8, 0, 58], &out[14 + 40..]].concat();
         assert_eq!((out[14 + 40], checksum(&pseudo)), (129, 0), "{sequence:#x}");
     }
