@@ -1,4 +1,4 @@
-//! Every map: its name, what it holds and how many. Names are at most 15 bytes, the kernel's limit.
+//! Every map that the host knows by name: what it holds and how many. Names are at most 15 bytes, the kernel's limit.
 
 /// `Array<Meta, 1>`: ABI number and seed.
 pub const META: &str = "META";
@@ -36,8 +36,6 @@ pub const NEXT: &str = "NEXT";
 pub const RATE_GLOBAL: &str = "RATE_GLOBAL";
 /// `Array<Window, RATE_SOURCES>`: the same per group of clients, see [`crate::rate`].
 pub const RATE_SOURCE: &str = "RATE_SOURCE";
-/// `PerCpuArray<Window, 1>`: answered echo requests. Not pinned.
-pub const RATE_ECHO: &str = "RATE_ECHO";
 /// `Array<u32, 1>`: the time in seconds where the packet path is loaded with a virtual clock. Not pinned.
 pub const CLOCK: &str = "CLOCK";
 /// `HashMap<RawAddr, u32>`: service addresses that `lb decap` unpacks for (decap program only).

@@ -11,9 +11,5 @@ pub const GUE: u8 = 3;
 pub const MARKER: u8 = 0x80;
 /// An address of services, of protocol ICMP or ICMPv6: echo requests to it are answered.
 pub const ECHO: u8 = MARKER;
-/// An address of the NAT pool, any port: packets to it are replies.
-pub const NAT_RETURN: u8 = MARKER + 1;
-/// A backend of a `dnat` service, its address and port: packets from it are replies.
-pub const DNAT_RETURN: u8 = MARKER + 2;
 /// A list of port ranges, see [`crate::wide`]: the lookup puts one of its services in the place of it.
 pub const RANGES: u8 = MARKER + 0x10;

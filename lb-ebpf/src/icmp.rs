@@ -48,14 +48,14 @@ pub fn run(ctx: &XdpContext) -> Result<u32, Reason> {
     let network = reader::network(ctx)?;
     let number = if network.ether_type == link::IPV4 {
         match icmp_v4(ctx, network.at, network.tags) {
-            IS_ERROR => error_v4(ctx, network.tags, service(&ERROR_V4)),
-            IS_ECHO => echo_v4(ctx, service(&ECHO_V4)),
+            IS_ERROR => error_v4(ctx, network.tags, service(&ERROR_V4, |error| error.flow)),
+            IS_ECHO => echo_v4(ctx, service(&ECHO_V4, Echo::flow)),
             number => number,
         }
     } else {
         match icmp_v6(ctx, network.at, network.tags) {
-            IS_ERROR => error_v6(ctx, network.tags, service(&ERROR_V6)),
-            IS_ECHO => echo_v6(ctx, service(&ECHO_V6)),
+            IS_ERROR => error_v6(ctx, network.tags, service(&ERROR_V6, |error| error.flow)),
+            IS_ECHO => echo_v6(ctx, service(&ECHO_V6, Echo::flow)),
             number => number,
         }
     };
@@ -77,43 +77,10 @@ fn icmp_v6(ctx: &XdpContext, at: u32, tags: usize) -> u32 {
     icmp::v6::parse(ctx, network, First(ERROR_V6.get_ptr_mut(0), ECHO_V6.get_ptr_mut(0))).unwrap_or(NONE)
 }
 
-/// The service that the message at hand is about, as a word; 0 if there is none.
+/// The service of the flow or address that the message at hand is about, as a word; 0 if there is none.
 #[inline(never)]
-fn service<M: About>(message: &'static PerCpuArray<M, 1>) -> u64 {
-    message.get(0).and_then(|message| message.flow().service()).map_or(0, Service::word)
-}
-
-/// A message about a flow, or about an address.
-trait About: Sized {
-    type Flow: Served;
-    fn flow(&self) -> Self::Flow;
-}
-
-impl<F: Served> About for Packet<F> {
-    type Flow = F;
-
-    #[inline(always)]
-    fn flow(&self) -> F {
-        self.flow
-    }
-}
-
-impl About for EchoV4 {
-    type Flow = FlowV4;
-
-    #[inline(always)]
-    fn flow(&self) -> FlowV4 {
-        Echo::flow(self)
-    }
-}
-
-impl About for EchoV6 {
-    type Flow = FlowV6;
-
-    #[inline(always)]
-    fn flow(&self) -> FlowV6 {
-        Echo::flow(self)
-    }
+fn service<M, F: Served>(message: &'static PerCpuArray<M, 1>, flow: impl Fn(&M) -> F) -> u64 {
+    message.get(0).and_then(|message| flow(message).service()).map_or(0, Service::word)
 }
 
 #[inline(never)]
@@ -194,12 +161,8 @@ fn answer<E: Echo>(ctx: &XdpContext, echo: &E, marker: u64) -> Result<u32, Reaso
     }
     let marker = Service::from_word(marker).filter(|marker| marker.mode == mode::ECHO);
     marker.ok_or(Reason::OtherProtocol)?;
-    if let Some(window) = RATE_ECHO.get_ptr_mut(0) {
-        // SAFETY: the window is this CPU's own, and XDP programs do not interrupt each other on a CPU.
-        let window = unsafe { &mut *window };
-        if !rate::allows(window, per_second, clock::now_s()) {
-            return Err(Reason::EchoLimited);
-        }
+    if !rate::is_allowed(&RATE_ECHO, per_second, clock::now_s()) {
+        return Err(Reason::EchoLimited);
     }
     let bytes = packet::frame_len(ctx);
     echo.answer(ctx).ok_or(Reason::OtherProtocol)?;

@@ -35,19 +35,23 @@ pub fn take(group_hash: u64, now_s: u32) -> Result<(), Event> {
             return Err(Event::CappedSource);
         }
     }
-    if let Some(window) = RATE_GLOBAL.get_ptr_mut(0) {
-        // SAFETY: the window is this CPU's own, and XDP programs do not interrupt each other on a CPU.
-        let window = unsafe { &mut *window };
-        if !allows(window, NEW_FLOWS_PER_SECOND.load(), now_s) {
-            return Err(Event::CappedGlobal);
-        }
+    if !is_allowed(&RATE_GLOBAL, NEW_FLOWS_PER_SECOND.load(), now_s) {
+        return Err(Event::CappedGlobal);
     }
     Ok(())
 }
 
+/// Counts in this CPU's window unless it is full; whether it did.
+#[inline(always)]
+pub fn is_allowed(windows: &'static PerCpuArray<Window, 1>, cap: u32, now_s: u32) -> bool {
+    let Some(window) = windows.get_ptr_mut(0) else { return false };
+    // SAFETY: the window is this CPU's own, and XDP programs do not interrupt each other on a CPU.
+    allows(unsafe { &mut *window }, cap, now_s)
+}
+
 /// Counts in a window unless it is full; whether it did.
 #[inline(always)]
-pub fn allows(window: &mut Window, cap: u32, now_s: u32) -> bool {
+fn allows(window: &mut Window, cap: u32, now_s: u32) -> bool {
     if window.second != now_s {
         *window = Window { second: now_s, count: 0 };
     }

@@ -46,7 +46,5 @@ pub fn answer<F: Flow>(
 /// registers to save.
 #[inline(never)]
 fn is_allowed() -> bool {
-    let Some(window) = TOO_BIG_RATE.get_ptr_mut(0) else { return false };
-    // SAFETY: the window is this CPU's own, and XDP programs do not interrupt each other on a CPU.
-    rate::allows(unsafe { &mut *window }, TOO_BIG_PER_SECOND.load(), clock::now_s())
+    rate::is_allowed(&TOO_BIG_RATE, TOO_BIG_PER_SECOND.load(), clock::now_s())
 }

@@ -105,6 +105,14 @@ impl Cluster {
         let stats = self.agent.json(&["stats", service])?;
         stats["services"][0]["packets"].as_u64().context("no packets in lb stats")
     }
+
+    /// Packets that `lb stats` has counted for a reason.
+    pub fn ended(&self, reason: &str) -> Result<u64> {
+        let stats = self.agent.json(&["stats"])?;
+        let reasons = stats["reasons"].as_array().context("no reasons in lb stats")?;
+        let entry = reasons.iter().find(|entry| entry["reason"] == reason);
+        entry.with_context(|| format!("no reason {reason}"))?["packets"].as_u64().context("no packets")
+    }
 }
 
 /// Whether a backend gets new connections.

@@ -153,13 +153,12 @@ impl View {
 
     /// The neighbours on which a next hop depends, each with one of the addresses behind it.
     fn needed(&self) -> impl Iterator<Item = (NeighbourKey, IpAddr)> {
-        let each_path = |(address, route): (&'_ IpAddr, &'_ Route)| {
-            let paths = if let Route::Paths(paths) = route { paths.clone() } else { Vec::new() };
-            let address = *address;
-            paths.into_iter().map(move |path| (path, address))
-        };
-        self.routes.iter().flat_map(each_path).filter_map(|(path, address)| {
-            let link = decide::usable(&path, self.links.get(&path.ifindex)).ok()?;
+        let paths = self.routes.iter().flat_map(|(address, route)| {
+            let paths: &[Path] = if let Route::Paths(paths) = route { paths } else { &[] };
+            paths.iter().map(|path| (path, *address))
+        });
+        paths.filter_map(|(path, address)| {
+            let link = decide::usable(path, self.links.get(&path.ifindex)).ok()?;
             (!link.loopback).then(|| (path.neighbour(address), address))
         })
     }

@@ -75,6 +75,15 @@ pub(crate) struct Pinned {
     pub path: PathBuf,
 }
 
+impl Pinned {
+    /// Puts another program in the place of the link's, atomically.
+    pub(crate) fn replace_program(&self, program: BorrowedFd<'_>) -> Result<(), Error> {
+        sys::link_update(self.link.as_fd(), program).map_err(|error| {
+            pins::failed(&format!("replace the program of {}", self.attached.ifname), &error)
+        })
+    }
+}
+
 /// The links pinned in a directory. Those whose interface is gone have index 0.
 pub(crate) fn pinned(dir: &Path) -> Result<Vec<Pinned>, Error> {
     let mut found = Vec::new();
@@ -114,8 +123,7 @@ pub(crate) fn attach(
     let ours = |attached: &Attached| attached.ifname == ifname && attached.mode != XdpMode::Tc;
     for pinned in pinned(dir)?.into_iter().filter(|pinned| ours(&pinned.attached)) {
         if pinned.attached.ifindex == ifindex && pinned.attached.mode.satisfies(asked) {
-            sys::link_update(pinned.link.as_fd(), program)
-                .map_err(|error| pins::failed(&format!("replace the program of {ifname}"), &error))?;
+            pinned.replace_program(program)?;
             return Ok(pinned.attached);
         }
         // Of an interface that is gone, or in another mode: closing the link detaches it.

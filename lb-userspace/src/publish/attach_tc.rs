@@ -18,8 +18,7 @@ pub(crate) fn attach(program: BorrowedFd<'_>, dir: &Path, ifname: &str) -> Resul
     let ours = |attached: &Attached| attached.ifname == ifname && attached.mode == XdpMode::Tc;
     for pinned in pinned(dir)?.into_iter().filter(|pinned| ours(&pinned.attached)) {
         if pinned.attached.ifindex == ifindex {
-            sys::link_update(pinned.link.as_fd(), program)
-                .map_err(|error| pins::failed(&format!("replace the program of {ifname}"), &error))?;
+            pinned.replace_program(program)?;
             return Ok(pinned.attached);
         }
         pins::remove(&pinned.path)?;

@@ -152,9 +152,7 @@ impl Kernel {
                 pins::remove(&pinned.path)?;
                 continue;
             }
-            sys::link_update(pinned.link.as_fd(), self.program.as_fd()).map_err(|error| {
-                pins::failed(&format!("replace the program of {}", pinned.attached.ifname), &error)
-            })?;
+            pinned.replace_program(self.program.as_fd())?;
         }
         Ok(())
     }

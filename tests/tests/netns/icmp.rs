@@ -98,16 +98,6 @@ fn path_mtu_discovery_ipip_6in6() -> Result<()> {
     large_answers_arrive("path_mtu_discovery_ipip_6in6", VIP6.into(), "ipip")
 }
 
-/// Packets that `lb stats` counted for a reason.
-fn counted(cluster: &Cluster, reason: &str) -> Result<u64> {
-    let stats = cluster.agent.json(&["stats"])?;
-    let reasons = stats["reasons"].as_array().cloned().unwrap_or_default();
-    Ok(reasons
-        .iter()
-        .find(|entry| entry["reason"] == reason)
-        .map_or(0, |entry| entry["packets"].as_u64().unwrap_or(0)))
-}
-
 /// Nobody but the balancer holds the address on the segment, and the backends do not see the request.
 #[test]
 fn service_addresses_answer_pings() -> Result<()> {
@@ -115,11 +105,9 @@ fn service_addresses_answer_pings() -> Result<()> {
     for (name, vip) in [("v4", IpAddr::from(VIP4)), ("v6", VIP6.into())] {
         let target = SocketAddr::new(vip, HTTP_PORT);
         cluster.add_service(name, &format!("{target}/tcp"), vip.is_ipv6(), &[])?;
-        let before = counted(&cluster, "echo_answered")?;
+        let before = cluster.ended("echo_answered")?;
         ping(&cluster.topology.client, vip)?;
-        wait::until_true("the answer to be counted", || {
-            Ok(counted(&cluster, "echo_answered")? == before + 1)
-        })?;
+        wait::until_true("the answer to be counted", || Ok(cluster.ended("echo_answered")? == before + 1))?;
         ensure!(cluster.packets(name)? == 0, "it went to a backend");
     }
     cluster.stop_servers(0);

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use lb_tests::{
     capture::Capture,
     client,
@@ -19,26 +19,18 @@ fn shrink(name: &str, vip: IpAddr, mode: &str) -> Result<()> {
     let capture = Capture::start(name, &cluster.topology.ends())?;
     let echo = SocketAddr::new(vip, ECHO_PORT);
     cluster.add_service("echo", &format!("{echo}/tcp"), vip.is_ipv6(), &["--mode", mode])?;
-    ensure!(answered(&cluster)? == 0, "answers before there was anything to answer");
+    ensure!(cluster.ended("too_big_answered")? == 0, "answers before there was anything to answer");
     let long = "x".repeat(100_000);
     let source = client_address(vip.is_ipv6(), 1);
     let exchange = async || client::tcp_exchange(source, echo, &["short", &long, "the end"]).await;
     cluster.topology.client.block_on(exchange)??;
-    let told = answered(&cluster)?;
+    let told = cluster.ended("too_big_answered")?;
     ensure!(told > 0, "the client never sent anything that is too big");
     // The client knows now, for its further connections as well.
     cluster.topology.client.block_on(exchange)??;
-    ensure!(answered(&cluster)? == told, "the client has forgotten what it was told");
+    ensure!(cluster.ended("too_big_answered")? == told, "the client has forgotten what it was told");
     capture.discard();
     Ok(())
-}
-
-/// Packets that were answered with the size that fits.
-fn answered(cluster: &Cluster) -> Result<u64> {
-    let stats = cluster.agent.json(&["stats"])?;
-    let reasons = stats["reasons"].as_array().context("no reasons in lb stats")?;
-    let reason = reasons.iter().find(|reason| reason["reason"] == "too_big_answered");
-    reason.context("no such reason")?["packets"].as_u64().context("no packets")
 }
 
 #[test]
