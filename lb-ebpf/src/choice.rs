@@ -30,9 +30,8 @@ pub fn choose<F: Flow>(
     {
         return Ok(chosen);
     }
-    // A copy: what is handed over by address has to be in memory, which steady packets shall not pay for.
-    let service = *service;
-    match choose_by_flow(ctx, &Record::of(packet, &service), &service, slot, slot_hash) {
+    let record = Record::note(packet, service).ok_or(Reason::NoBackend)?;
+    match choose_by_flow(ctx, record, slot, slot_hash) {
         NOT_RECORDED => Err(Reason::NotRecorded),
         id => Ok(backend::by_hop(backend::chosen(id)?, hash)),
     }
@@ -64,7 +63,8 @@ const NOT_RECORDED: u32 = u32::MAX;
 /// The backend of a packet that may not simply go to its slot's owner; 0 if there is none, or [`NOT_RECORDED`]. A function
 /// of its own, so that the packets that do have the registers to themselves.
 #[inline(never)]
-fn choose_by_flow(ctx: &XdpContext, record: &Record, service: &Service, slot: Slot, slot_hash: u64) -> u32 {
+fn choose_by_flow(ctx: &XdpContext, record: &Record, slot: Slot, slot_hash: u64) -> u32 {
+    let service = &record.service;
     let chosen = if service.is_tracked() {
         algorithm::choose(ctx, record, service, slot, slot_hash)
     } else if slot.is_steady() && !backend::is_down(slot.backend()) {

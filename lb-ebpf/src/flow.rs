@@ -3,7 +3,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_F_NO_PREALLOC},
-    btf_maps::HashMap,
+    btf_maps::{HashMap, PerCpuArray},
     macros::btf_map,
     programs::XdpContext,
 };
@@ -23,6 +23,10 @@ use crate::{clock, events, rate, slot};
 static FLOWS: HashMap<FlowKey, FlowEntry, { MAX_FLOWS as usize }, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
 
+/// The packet at hand, if it is not a steady one: the stack has no room for it.
+#[btf_map]
+static RECORD: PerCpuArray<Record, 1> = PerCpuArray::new();
+
 /// The backend that a flow was recorded with, 0 if it was not; its entry does not count this as having been seen. A
 /// function of its own, so that its key takes no room on the stack of what is called after it.
 #[inline(never)]
@@ -35,7 +39,8 @@ pub fn recorded<F: Flow>(flow: &F, service: u32) -> u32 {
 /// What a packet says of its flow's entry. The same for both families.
 pub struct Record {
     key: FlowKey,
-    service: u32,
+    /// What it is for.
+    pub service: Service,
     tcp_flags: u8,
     /// Hash of the clients nearby.
     group_hash: u64,
@@ -44,15 +49,21 @@ pub struct Record {
 }
 
 impl Record {
-    /// Of a packet for a service.
+    /// Notes it of a packet for a service, until the next packet of this CPU.
     #[inline(always)]
-    pub fn of<F: Flow>(packet: &Packet<F>, service: &Service) -> Self {
-        Self {
+    pub fn note<F: Flow>(packet: &Packet<F>, service: &Service) -> Option<&'static Self> {
+        let note = RECORD.get_ptr_mut(0)?;
+        let record = Self {
             key: packet.flow.key(),
-            service: service.id,
+            service: *service,
             tcp_flags: packet.tcp_flags,
             group_hash: packet.flow.source_hash(slot::HashKeys, F::GROUP_PREFIX),
             transport_at: packet.transport_at,
+        };
+        // SAFETY: the value is this CPU's own, and XDP programs do not interrupt each other on a CPU.
+        unsafe {
+            note.write(record);
+            Some(&*note)
         }
     }
 
@@ -82,7 +93,7 @@ impl Record {
         // SAFETY: the kernel keeps the entry's memory until this program has ended. Other CPUs may write the same
         // entry; each field is one word, and any of the values written is right.
         let entry = unsafe { &mut *entry };
-        if entry.service != self.service {
+        if entry.service != self.service.id {
             return None;
         }
         let now_s = clock::now_s();
@@ -102,7 +113,7 @@ impl Record {
     pub fn insert(&self, backend: u32, flags: u32) -> bool {
         let now_s = clock::now_s();
         let flags = flags | self.closing_flags(0);
-        let entry = FlowEntry { backend, service: self.service, last_seen_s: now_s, flags };
+        let entry = FlowEntry { backend, service: self.service.id, last_seen_s: now_s, flags };
         let recorded = rate::take(self.group_hash, now_s).and_then(|()| {
             FLOWS.insert(self.key, entry, u64::from(BPF_ANY)).map_err(|_full| Event::TableFull)
         });
