@@ -13,6 +13,7 @@ pub mod demo;
 pub mod lab;
 pub mod link;
 pub mod netns;
+pub mod packages;
 pub mod packet;
 pub mod ping;
 pub mod reference;
