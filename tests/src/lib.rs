@@ -4,6 +4,7 @@ pub mod agent;
 pub mod batch;
 pub mod bench;
 pub mod bpffs;
+pub mod tap;
 pub mod capture;
 pub mod churn;
 pub mod client;
