@@ -1,6 +1,8 @@
 //! The packet path's parser on the host: it reads nothing beyond the frame, and finds what the reference finds.
 #![no_main]
 
+mod memory;
+
 use std::{net::IpAddr, ptr, sync::OnceLock};
 
 use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
