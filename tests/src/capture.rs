@@ -2,9 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    io, mem,
-    net::UdpSocket,
-    os::fd::{AsRawFd as _, FromRawFd as _},
+    os::fd::AsRawFd as _,
     path::PathBuf,
     sync::{
         Arc,
@@ -16,7 +14,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::link::End;
+use crate::{
+    link::End,
+    tap::{Seen, Tap},
+};
 
 /// Packets kept: the last ones matter.
 const PACKETS: usize = 20_000;
@@ -45,11 +46,11 @@ impl Capture {
     /// Starts to record on these interfaces, for a test of this name. Packets that XDP takes or sends are seen at the
     /// other end of the wire only.
     pub fn start(name: &str, ends: &[End<'_>]) -> Result<Self> {
-        let sockets = ends.iter().map(|end| open(*end)).collect::<Result<Vec<_>>>()?;
+        let taps = ends.iter().map(|end| Tap::open(*end)).collect::<Result<Vec<_>>>()?;
         let stop = Arc::<AtomicBool>::default();
         let theirs = Arc::clone(&stop);
         let thread =
-            std::thread::Builder::new().name("capture".into()).spawn(move || record(&sockets, &theirs))?;
+            std::thread::Builder::new().name("capture".into()).spawn(move || record(&taps, &theirs))?;
         let directory = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/pcap"));
         Ok(Self {
             path: directory.join(format!("{name}-{}.pcapng", std::process::id())),
@@ -88,51 +89,21 @@ impl Drop for Capture {
     }
 }
 
-/// A packet socket on one interface. Any datagram socket will do as its owner: only reads are made.
-fn open((netns, interface): End<'_>) -> Result<UdpSocket> {
-    let ifindex = i32::try_from(netns.ifindex(interface)?)?;
-    let socket = netns.enter(|| packet_socket(ifindex))?;
-    socket.with_context(|| format!("can't record on {interface} in {}", netns.name()))
-}
-
-fn packet_socket(ifindex: i32) -> io::Result<UdpSocket> {
-    let all = u16::try_from(libc::ETH_P_ALL).map_err(io::Error::other)?.to_be();
-    // SAFETY: a system call without pointers.
-    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, all.into()) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel just gave us this descriptor.
-    let socket = unsafe { UdpSocket::from_raw_fd(fd) };
-    // SAFETY: all zeros is a valid address.
-    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
-    address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = all;
-    address.sll_ifindex = ifindex;
-    let length = size_of::<libc::sockaddr_ll>() as u32;
-    // SAFETY: the address lives until the call returns, and the length is its own.
-    if unsafe { libc::bind(fd, (&raw const address).cast(), length) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    socket.set_nonblocking(true)?;
-    Ok(socket)
-}
-
-fn record(sockets: &[UdpSocket], stop: &AtomicBool) -> VecDeque<Packet> {
+fn record(taps: &[Tap], stop: &AtomicBool) -> VecDeque<Packet> {
     const WAKE_UP_MS: i32 = 50;
-    let poll = |socket: &UdpSocket| libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    let mut polled: Vec<_> = sockets.iter().map(poll).collect();
+    let poll = |tap: &Tap| libc::pollfd { fd: tap.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut polled: Vec<_> = taps.iter().map(poll).collect();
     let mut packets = VecDeque::new();
-    let mut buffer = vec![0; 65536];
     while !stop.load(Ordering::Relaxed) {
         // SAFETY: pointer and length are those of one vector, which nothing else uses meanwhile.
         unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, WAKE_UP_MS) };
-        for (interface, socket) in sockets.iter().enumerate() {
-            while let Ok(length) = socket.recv(&mut buffer) {
+        for (interface, tap) in taps.iter().enumerate() {
+            while let Ok(Some(Seen { mut frame, .. })) = tap.receive() {
                 let at_us =
                     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
-                let bytes = buffer[..length.min(SNAP_LENGTH)].to_vec();
-                packets.push_back(Packet { interface, at_us, length, bytes });
+                let length = frame.len();
+                frame.truncate(SNAP_LENGTH);
+                packets.push_back(Packet { interface, at_us, length, bytes: frame });
                 if packets.len() > PACKETS {
                     packets.pop_front();
                 }

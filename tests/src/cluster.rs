@@ -108,11 +108,16 @@ impl Cluster {
 
     /// Packets that `lb stats` has counted for a reason.
     pub fn ended(&self, reason: &str) -> Result<u64> {
-        let stats = self.agent.json(&["stats"])?;
-        let reasons = stats["reasons"].as_array().context("no reasons in lb stats")?;
-        let entry = reasons.iter().find(|entry| entry["reason"] == reason);
-        entry.with_context(|| format!("no reason {reason}"))?["packets"].as_u64().context("no packets")
+        ended(&self.agent, reason)
     }
+}
+
+/// Packets that `lb stats` has counted for a reason.
+pub fn ended(agent: &Agent, reason: &str) -> Result<u64> {
+    let stats = agent.json(&["stats"])?;
+    let reasons = stats["reasons"].as_array().context("no reasons in lb stats")?;
+    let entry = reasons.iter().find(|entry| entry["reason"] == reason);
+    entry.with_context(|| format!("no reason {reason}"))?["packets"].as_u64().context("no packets")
 }
 
 /// Whether a backend gets new connections.

@@ -1,4 +1,4 @@
-//! Development commands of lb: `cargo xtask setup | demo | test | bench | tidy | dist`.
+//! Development commands of lb: `cargo xtask setup | demo | test | bench | fuzz | tidy | dist`.
 
 use std::process::ExitCode;
 
@@ -11,6 +11,7 @@ mod setup;
 mod tidy;
 mod test;
 mod bench;
+mod fuzz;
 mod demo;
 mod dist;
 
@@ -32,6 +33,8 @@ enum Command {
     Test(test::Arguments),
     /// Measure: the packet path, connections that break, and more (needs root).
     Bench(bench::Arguments),
+    /// Feed random frames, guided by coverage, to the parser and to the whole packet path.
+    Fuzz(fuzz::Arguments),
     /// Check what the compiler does not: sizes of files and functions, headers, links.
     Tidy,
     /// Build a release and pack it into dist/.
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Test(arguments) => test::test(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
+        Command::Fuzz(arguments) => fuzz::fuzz(&arguments),
         Command::Tidy => tidy::tidy(),
         Command::Dist => dist::dist(),
     };

@@ -36,7 +36,7 @@ pub fn tidy() -> Result<()> {
             .current_dir(run::workspace()),
     )?;
     let mut problems = Vec::new();
-    for name in listed.lines().filter(|name| *name != "Cargo.lock") {
+    for name in listed.lines().filter(|name| !name.ends_with("Cargo.lock")) {
         let path = run::workspace().join(name);
         // Deleted but not committed yet, or not text.
         let Ok(text) = fs::read_to_string(&path) else { continue };

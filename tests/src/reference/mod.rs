@@ -54,6 +54,50 @@ pub struct Expected {
     pub label: Label,
 }
 
+/// What parsing finds in a packet of a flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Client.
+    pub source: IpAddr,
+    /// Service.
+    pub destination: IpAddr,
+    /// Port of the client.
+    pub source_port: u16,
+    /// Port of the service.
+    pub destination_port: u16,
+    /// Protocol number of the transport header.
+    pub protocol: u8,
+    /// VLAN tags before the IP header.
+    pub tags: usize,
+    /// Length of the IP packet in bytes.
+    pub length: usize,
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+    /// Whether it opens a connection of TCP or an association of SCTP.
+    pub opens: bool,
+}
+
+/// Parses a frame and does nothing else.
+///
+/// # Errors
+/// The reason why it is no packet of a flow.
+pub fn parse(frame: &[u8]) -> Result<Found, Reason> {
+    let packet = parse::parse(frame)?;
+    let Flow { source, destination, source_port, destination_port, protocol } = packet.flow;
+    Ok(Found {
+        source,
+        destination,
+        source_port,
+        destination_port,
+        protocol,
+        tags: (packet.ip_at - 14) / 4,
+        length: packet.length,
+        traffic_class: packet.traffic_class,
+        // SYN without ACK and RST.
+        opens: packet.tcp_flags & 0b1_0110 == 0b10,
+    })
+}
+
 /// The packet path in a world, with the flows that it has recorded.
 pub struct Reference {
     keys: Keys,

@@ -6,6 +6,7 @@ mod control;
 mod link;
 mod tunnels;
 mod shapes;
+mod wire;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -42,13 +43,17 @@ pub fn icmp_v6(kind: u8, code: u8, word: [u8; 4], rest: &[u8]) -> Segment {
     packet::icmpv6(kind, code, &[&word, rest].concat())
 }
 
+/// How each kind is sent: bare, with a VLAN tag and with two.
+pub const WRAPS: [fn(&Frame) -> Frame; 3] = [
+    Frame::clone,
+    |frame| frame.clone().tag(0x8100, 0x2064),
+    |frame| frame.clone().tag(0x88a8, 0x1007).tag(0x8100, 0x0064),
+];
+
 /// Checks that each kind is passed unchanged, also behind tags.
-pub fn passes(kinds: &[Kind]) {
+fn passes(kinds: &[Kind]) {
     let mut balancer = balancer();
-    let bare = |frame: &Frame| frame.clone();
-    let tagged = |frame: &Frame| frame.clone().tag(0x8100, 0x2064);
-    let twice = |frame: &Frame| frame.clone().tag(0x88a8, 0x1007).tag(0x8100, 0x0064);
-    for wrap in [&bare as &dyn Fn(&Frame) -> Frame, &tagged, &twice] {
+    for wrap in WRAPS {
         let rows: Vec<_> =
             kinds.iter().map(|(name, frame, reason)| ends(name, &wrap(frame), *reason)).collect();
         assert!(
@@ -57,4 +62,29 @@ pub fn passes(kinds: &[Kind]) {
         );
         check(rows, |frame| balancer.run(frame).unwrap());
     }
+}
+
+/// A test for each list of kinds, and all lists together.
+macro_rules! kinds {
+    ($($module:ident: $($list:ident),+;)+) => {
+        $($(
+            #[test]
+            fn $list() {
+                passes(&$module::$list());
+            }
+        )+)+
+
+        /// Every kind there is.
+        pub fn all() -> Vec<Kind> {
+            [$($($module::$list()),+),+].concat()
+        }
+    };
+}
+
+kinds! {
+    control: pings_and_errors_to_the_host, neighbours_and_routers, groups_and_broadcasts;
+    link: protocols_of_the_link, sizes_out_of_the_ordinary;
+    shapes: options_of_ipv4, fragments_of_the_host, extension_headers_of_the_host, contradictions_to_the_host;
+    transport: tcp_of_the_host, udp_of_the_host, sctp_of_the_host, other_transports_of_the_host, transports_that_are_cut_short;
+    tunnels: tunnels_of_the_host;
 }

@@ -11,6 +11,7 @@ mod icmp;
 mod change;
 mod agent;
 mod rolling;
+mod proxies;
 mod round_robin;
 mod least_connections;
 mod source_hash;

@@ -9,13 +9,13 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
-    packages::Program,
     scene::measured_cpu,
     sched::{self, Priority},
 };
 use crate::{
     bpffs::TempDir,
     cluster::{ECHO_PORT, HTTP_PORT},
+    packages::Program,
     topology::{Topology, VIP4},
 };
 

@@ -3,7 +3,6 @@
 //! All rows stand at the same time, each on a copy of the topology of its own, and take turns sample by sample.
 
 mod sched;
-mod packages;
 mod peer;
 mod server;
 mod scene;
@@ -28,8 +27,9 @@ use anyhow::{Context as _, Result};
 use super::run::Run;
 use crate::wait;
 
+pub use crate::packages::Missing;
+
 pub use self::{
-    packages::Missing,
     packets::{Meter, Mix, Rate},
     peer::Peer,
     report::{Figures, LATENCIES, Method, Quantiles, RATES, Ratios, Report, Row, TwoCpus},

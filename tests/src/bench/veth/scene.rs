@@ -15,11 +15,12 @@ use aya::{
 use lb_common::traffic::{BASELINE_BACKENDS, NextHop};
 use lb_userspace::objects;
 
-use super::{conntrack, counter, daemon::Daemon, latency, packages::Program, peer::Peer, server::Server};
+use super::{conntrack, counter, daemon::Daemon, latency, peer::Peer, server::Server};
 use crate::{
     agent::Agent,
     cluster::{self, ECHO_PORT, HTTP_PORT},
     netns::Netns,
+    packages::Program,
     topology::{INTERFACE, Topology, VIP4},
     wait,
 };

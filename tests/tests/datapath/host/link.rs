@@ -3,17 +3,16 @@
 use lb_common::verdict::Reason::{Malformed, NotIp, NotService};
 use lb_tests::packet::{self, ACK, SYN, raw_frame};
 
-use super::{host4, host6, passes};
+use super::{Kind, host4, host6};
 use crate::world::{balancer, check, data, ends, v4, v6};
 
-#[test]
-fn protocols_of_the_link() {
+pub fn protocols_of_the_link() -> Vec<Kind> {
     const PEER: [u8; 6] = [2, 0, 0, 0, 0, 0xbb];
     let stp = raw_frame(38, &[&[0x42, 0x42, 3], &[0; 35][..], &[0; 8]].concat());
     let snap = |oui: [u8; 3], protocol: [u8; 2]| {
         raw_frame(60, &[&[0xaa, 0xaa, 3], &oui[..], &protocol, &[1; 52]].concat())
     };
-    passes(&[
+    vec![
         ("LLDP", raw_frame(0x88cc, &[2; 60]).macs([1, 0x80, 0xc2, 0, 0, 0xe], PEER), NotIp),
         ("STP in a frame with a length", stp.macs([1, 0x80, 0xc2, 0, 0, 0], PEER), NotIp),
         ("CDP in SNAP", snap([0, 0, 0xc], [0x20, 0]), NotIp),
@@ -44,13 +43,12 @@ fn protocols_of_the_link() {
         ("IPX", raw_frame(0x8137, &[0xff; 46]), NotIp),
         ("EtherType 0xffff", raw_frame(0xffff, &[0; 46]), NotIp),
         ("a service's packet under another EtherType", raw_frame(0x0801, v4(data(), 1).ip().bytes()), NotIp),
-    ]);
+    ]
 }
 
-#[test]
-fn sizes_out_of_the_ordinary() {
+pub fn sizes_out_of_the_ordinary() -> Vec<Kind> {
     let large = |length| packet::tcp(50_022, 22, ACK, &vec![3; length]);
-    passes(&[
+    vec![
         ("v4, jumbo", host4(large(3_300)).frame(), NotService),
         ("v6, jumbo", host6(large(3_280)).frame(), NotService),
         ("v4, exactly 1500 bytes", host4(large(1_460)).frame(), NotService),
@@ -69,7 +67,7 @@ fn sizes_out_of_the_ordinary() {
         ("half an IPv6 header", raw_frame(0x86dd, &[0x60; 20]), Malformed),
         ("nothing but padding, IPv4", raw_frame(0x0800, &[0; 46]), Malformed),
         ("nothing but padding, IPv6", raw_frame(0x86dd, &[0; 46]), Malformed),
-    ]);
+    ]
 }
 
 #[test]

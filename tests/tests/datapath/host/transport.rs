@@ -6,7 +6,7 @@ use lb_tests::{
     sctp,
 };
 
-use super::{HOST_V4, HOST_V6, host4, host6, passes};
+use super::{HOST_V4, HOST_V6, Kind, host4, host6};
 use crate::world::{CLIENT_V4, CLIENT_V6, v4, v6, vip4, vip6};
 
 /// Maximum segment size, SACK permitted, timestamps, window scale: what a Linux client sends.
@@ -21,11 +21,10 @@ const LONGEST_OPTIONS: [u8; 40] = {
     options
 };
 
-#[test]
-fn tcp_of_the_host() {
+pub fn tcp_of_the_host() -> Vec<Kind> {
     let ssh = |flags, payload: &[u8]| packet::tcp(50_022, 22, flags, payload);
     let options = |options| packet::tcp_with_options(50_022, 22, SYN, options, b"");
-    passes(&[
+    vec![
         ("ssh v4, SYN", host4(ssh(SYN, b"")).frame(), NotService),
         ("ssh v6, SYN", host6(ssh(SYN, b"")).frame(), NotService),
         ("ssh v4, data", host4(ssh(ACK, b"SSH-2.0-x\r\n")).frame(), NotService),
@@ -66,13 +65,12 @@ fn tcp_of_the_host() {
         ),
         ("the host to itself, v4", packet::tcp(9, 22, SYN, b"").v4(HOST_V4, HOST_V4).frame(), NotService),
         ("the host to itself, v6", packet::tcp(9, 22, SYN, b"").v6(HOST_V6, HOST_V6).frame(), NotService),
-    ]);
+    ]
 }
 
-#[test]
-fn udp_of_the_host() {
+pub fn udp_of_the_host() -> Vec<Kind> {
     let dns = || packet::udp(53, 40_053, b"answer");
-    passes(&[
+    vec![
         ("a DNS answer v4", host4(dns()).frame(), NotService),
         ("a DNS answer v6", host6(dns()).frame(), NotService),
         ("NTP v4", host4(packet::udp(123, 123, &[0x24; 48])).frame(), NotService),
@@ -92,13 +90,12 @@ fn udp_of_the_host() {
         ("BFD v4", host4(packet::udp(49_152, 3784, &[0x20; 24])).frame(), NotService),
         ("BFD v6", host6(packet::udp(49_152, 3784, &[0x20; 24])).frame(), NotService),
         ("QUIC of the host v6", host6(packet::udp(443, 50_443, &[0x40; 40])).frame(), NotService),
-    ]);
+    ]
 }
 
-#[test]
-fn sctp_of_the_host() {
+pub fn sctp_of_the_host() -> Vec<Kind> {
     let chunk = |kind| packet::other(sctp::PROTOCOL, &sctp::packet(9, 5_060, kind, b"data"));
-    passes(&[
+    vec![
         ("SCTP v4, INIT", host4(chunk(sctp::INIT)).frame(), NotService),
         ("SCTP v6, INIT", host6(chunk(sctp::INIT)).frame(), NotService),
         ("SCTP v4, DATA", host4(chunk(sctp::DATA)).frame(), NotService),
@@ -106,11 +103,10 @@ fn sctp_of_the_host() {
         ("SCTP v4, an unknown chunk", host4(chunk(200)).frame(), NotService),
         ("SCTP without a chunk, v4", host4(packet::other(sctp::PROTOCOL, &[0; 12])).frame(), Malformed),
         ("SCTP without a chunk, v6", host6(packet::other(sctp::PROTOCOL, &[0; 12])).frame(), Malformed),
-    ]);
+    ]
 }
 
-#[test]
-fn other_transports_of_the_host() {
+pub fn other_transports_of_the_host() -> Vec<Kind> {
     let kinds = [
         ("DCCP v4", 33),
         ("UDP-Lite v4", 136),
@@ -125,7 +121,7 @@ fn other_transports_of_the_host() {
     ];
     let kinds =
         kinds.map(|(name, number)| (name, host4(packet::other(number, &[0; 32])).frame(), OtherProtocol));
-    passes(&kinds);
+    let mut all = kinds.to_vec();
     let kinds = [
         ("DCCP v6", 33),
         ("UDP-Lite v6", 136),
@@ -137,13 +133,13 @@ fn other_transports_of_the_host() {
     ];
     let kinds =
         kinds.map(|(name, number)| (name, host6(packet::other(number, &[0; 32])).frame(), OtherProtocol));
-    passes(&kinds);
+    all.extend(kinds);
+    all
 }
 
-#[test]
-fn transports_that_are_cut_short() {
+pub fn transports_that_are_cut_short() -> Vec<Kind> {
     let short = |protocol, length| packet::other(protocol, &vec![0; length]);
-    passes(&[
+    vec![
         ("TCP of 19 bytes, v4", host4(short(6, 19)).frame(), Malformed),
         ("TCP of 19 bytes, v6", host6(short(6, 19)).frame(), Malformed),
         ("TCP of no bytes, v4", host4(short(6, 0)).frame(), Malformed),
@@ -153,5 +149,5 @@ fn transports_that_are_cut_short() {
         ("UDP of 7 bytes, padded to more, v4", host4(short(17, 7)).frame().padding(30), Malformed),
         ("ICMP of no bytes, v4", host4(short(1, 0)).frame(), OtherProtocol),
         ("ICMPv6 of no bytes", host6(short(58, 0)).frame(), OtherProtocol),
-    ]);
+    ]
 }

@@ -1,4 +1,4 @@
-//! Programs of the distribution that lb is compared with: those that are there, else fetched for this run only.
+//! Programs of the distribution that lb meets in tests and benches: those that are there, else fetched for this run only.
 
 use std::{
     env,
@@ -8,6 +8,7 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,9 +20,7 @@ const MORE_PATHS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 /// A program is not installed and can't be fetched.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "{name} is missing; install {packages} (`apt-get update` may be due), or name other --peers: {reason}"
-)]
+#[error("{name} is missing; install {packages}: {reason}")]
 pub struct Missing {
     name: String,
     packages: String,
@@ -87,13 +86,22 @@ impl Program {
 
 /// Fetches packages with what they depend on and is not installed, and unpacks them.
 fn fetch(packages: &[&str]) -> Result<TempDir> {
+    // One at a time: apt-get locks the system's lists while it updates them.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = TempDir::new()?;
     let archives = directory.path().join("archives");
     fs::create_dir_all(archives.join("partial"))?;
     let mut apt = Command::new("apt-get");
     apt.args(["install", "--download-only", "--yes", "--no-install-recommends", "--option"]);
     apt.arg(format!("Dir::Cache::archives={}", archives.display())).args(packages);
-    run(apt.env("DEBIAN_FRONTEND", "noninteractive"))?;
+    // Others may be at it, another test run among them.
+    apt.args(["--option", "DPkg::Lock::Timeout=120"]).env("DEBIAN_FRONTEND", "noninteractive");
+    // A fresh system has no lists of packages, an old one lists of packages that are gone.
+    run(&mut apt).or_else(|first| {
+        let updated = run(Command::new("apt-get").arg("update"));
+        updated.and_then(|()| run(&mut apt)).with_context(|| format!("{first:#}; after that"))
+    })?;
     for entry in fs::read_dir(&archives)? {
         let archive = entry?.path();
         if archive.extension().is_some_and(|extension| extension == "deb") {
