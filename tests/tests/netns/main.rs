@@ -14,3 +14,4 @@ mod rolling;
 mod round_robin;
 mod least_connections;
 mod source_hash;
+mod quic;
