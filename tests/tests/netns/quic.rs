@@ -168,7 +168,7 @@ fn clients_that_move_keep_their_connections_v6() -> Result<()> {
 #[test]
 fn without_server_ids_clients_that_move_lose_their_connections() -> Result<()> {
     block_on(async {
-        let mut scene = Scene::start(VIP4.into(), 4, false, Duration::from_secs(2)).await?;
+        let mut scene = Scene::start(VIP4.into(), 4, false, Duration::from_secs(8)).await?;
         let mut lost = Ok(());
         while lost.is_ok() {
             lost = scene.all_move().await;

@@ -39,6 +39,8 @@ impl Pki {
         roots.add(made.cert.der().clone())?;
         let mut transport = TransportConfig::default();
         transport.max_idle_timeout(Some(silence.try_into()?));
+        // So that only a lost way ends a connection.
+        transport.keep_alive_interval(Some(silence / 8));
         // veth in native mode hands frames over as they are.
         transport.enable_segmentation_offload(false);
         let transport = Arc::new(transport);
