@@ -36,21 +36,19 @@ struct Scene {
 }
 
 impl Scene {
-    async fn start(vip: IpAddr, backends: u8, with_ids: bool, silence: Duration) -> Result<Self> {
+    async fn start(vip: IpAddr, backends: u8) -> Result<Self> {
         let cluster =
             Cluster::start(Topology::one_arm(backends.into())?, "native", &["--quiet-period", "5s"])?;
-        let pki = Pki::new(silence)?;
+        let pki = Pki::new(PATIENCE)?;
         let servers = (1..=backends).zip(&cluster.topology.backends);
         let servers = servers.map(|(number, backend)| pki.serve(&backend.netns, vip, number));
         let _servers = servers.collect::<Result<_>>()?;
         let target = SocketAddr::new(vip, PORT);
         cluster.agent.lb(&["service", "add", "web3", "--vip", &format!("{target}/udp"), "--quic"])?;
-        if with_ids {
-            cluster.agent.lb(&["service", "set", "web3", "--quic-id", "1:4"])?;
-        }
+        cluster.agent.lb(&["service", "set", "web3", "--quic-id", "1:4"])?;
         let mut this = Self { cluster, vip, clients: Vec::new(), addresses: 0, _servers };
         for number in 1..backends {
-            this.add(number, with_ids)?;
+            this.add(number)?;
         }
         this.cluster.wait_for_active("web3", usize::from(backends) - 1)?;
         for _ in 0..CLIENTS {
@@ -63,10 +61,9 @@ impl Scene {
         Ok(this)
     }
 
-    fn add(&self, number: u8, with_id: bool) -> Result<()> {
+    fn add(&self, number: u8) -> Result<()> {
         let (address, id) = (self.address(number), server_id(number));
-        let option: &[&str] = if with_id { &["--quic-server-id", &id] } else { &[] };
-        self.cluster.agent.lb(&[&["backend", "add", "web3", &address], option].concat())?;
+        self.cluster.agent.lb(&["backend", "add", "web3", &address, "--quic-server-id", &id])?;
         Ok(())
     }
 
@@ -117,7 +114,7 @@ fn facts(cluster: &Cluster, address: &str) -> Result<(u64, Option<u64>)> {
 }
 
 async fn drive(vip: IpAddr) -> Result<()> {
-    let mut scene = Scene::start(vip, 4, true, PATIENCE).await?;
+    let mut scene = Scene::start(vip, 4).await?;
     for _ in 0..MOVES {
         scene.all_move().await.context("at rest")?;
     }
@@ -126,7 +123,7 @@ async fn drive(vip: IpAddr) -> Result<()> {
         "flows are tracked"
     );
 
-    scene.add(4, true)?;
+    scene.add(4)?;
     scene.all_move().await.context("while a backend is added")?;
     scene.cluster.wait_for_active("web3", 4)?;
     scene.all_move().await.context("after a backend was added")?;
@@ -162,17 +159,4 @@ fn clients_that_move_keep_their_connections_v4() -> Result<()> {
 #[test]
 fn clients_that_move_keep_their_connections_v6() -> Result<()> {
     block_on(drive(VIP6.into()))
-}
-
-/// What the ids are for: nothing else tells that a packet from a new address is of an older connection.
-#[test]
-fn without_server_ids_clients_that_move_lose_their_connections() -> Result<()> {
-    block_on(async {
-        let mut scene = Scene::start(VIP4.into(), 4, false, Duration::from_secs(8)).await?;
-        let mut lost = Ok(());
-        while lost.is_ok() {
-            lost = scene.all_move().await;
-        }
-        Ok(())
-    })
 }

@@ -118,7 +118,7 @@ impl Client {
         let socket = bind(netns, from)?;
         let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?;
         let connection = endpoint.connect_with(pki.client.clone(), to, NAME)?.await.context("connect")?;
-        let server = ask(&connection).await?;
+        let server = ask(&connection).await.with_context(|| format!("first question from {from}"))?;
         Ok(Self { endpoint, connection, server })
     }
 
