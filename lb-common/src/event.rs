@@ -12,11 +12,14 @@ pub enum Event {
     TableFull = 2,
     /// The backend of the packet is down, and another was found by probing the table.
     Probed = 3,
+    /// A QUIC packet's connection id names no server that is registered: it went by the table.
+    UnknownServerId = 4,
 }
 
 impl Event {
     /// All events, at the index of their discriminant.
-    pub const ALL: [Self; 4] = [Self::CappedGlobal, Self::CappedSource, Self::TableFull, Self::Probed];
+    pub const ALL: [Self; 5] =
+        [Self::CappedGlobal, Self::CappedSource, Self::TableFull, Self::Probed, Self::UnknownServerId];
 
     /// Stable name, as the CLI and its JSON show it.
     pub const fn name(self) -> &'static str {
@@ -25,6 +28,7 @@ impl Event {
             Self::CappedSource => "capped_source",
             Self::TableFull => "table_full",
             Self::Probed => "probed",
+            Self::UnknownServerId => "unknown_server_id",
         }
     }
 

@@ -14,6 +14,7 @@ pub mod connections;
 pub mod rate;
 pub mod mode;
 pub mod gue;
+pub mod quic;
 pub mod backend;
 pub mod csum;
 pub mod verdict;

@@ -32,6 +32,10 @@ pub const CONNECTIONS: &str = "CONNECTIONS";
 pub const EXPIRED: &str = "EXPIRED";
 /// `PerCpuArray<u32, MAX_SERVICES>`, indexed by service id: the slot that a round-robin service turns to next.
 pub const NEXT: &str = "NEXT";
+/// `Array<Layout, MAX_SERVICES>`, indexed by service id: where QUIC connection ids name their server.
+pub const QUIC_LAYOUTS: &str = "QUIC_LAYOUTS";
+/// `HashMap<ServerKey, u32>`, allocated on demand: ids of backends by their QUIC server id.
+pub const QUIC_IDS: &str = "QUIC_IDS";
 /// `PerCpuArray<Window, 1>`: new entries of the flow table.
 pub const RATE_GLOBAL: &str = "RATE_GLOBAL";
 /// `Array<Window, RATE_SOURCES>`: the same per group of clients, see [`crate::rate`].

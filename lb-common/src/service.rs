@@ -41,8 +41,12 @@ pub const SERVICE_ROUND_ROBIN: u16 = 1 << 1;
 pub const SERVICE_LEAST_CONNECTIONS: u16 = 1 << 2;
 /// UDP is QUIC, whose connections begin with an Initial packet.
 pub const SERVICE_QUIC: u16 = 1 << 3;
+/// QUIC connection ids name their server, see [`crate::quic`].
+pub const SERVICE_QUIC_ID: u16 = 1 << 4;
 /// Either of these: each flow is recorded in the flow table from its beginning to its end.
 pub const SERVICE_TRACKED: u16 = SERVICE_ROUND_ROBIN | SERVICE_LEAST_CONNECTIONS;
+/// Any of these: a packet's slot alone does not say whose it is, even at rest.
+pub const SERVICE_BEYOND_SLOTS: u16 = SERVICE_TRACKED | SERVICE_QUIC_ID;
 /// Where the bits of the source prefix begin.
 const SOURCE_PREFIX_SHIFT: u32 = 8;
 
@@ -76,6 +80,12 @@ impl Service {
     #[inline(always)]
     pub const fn is_tracked(&self) -> bool {
         self.flags & SERVICE_TRACKED != 0
+    }
+
+    /// Whether the slot of a packet says whose it is while that is at rest.
+    #[inline(always)]
+    pub const fn goes_by_slots(&self) -> bool {
+        self.flags & SERVICE_BEYOND_SLOTS == 0
     }
 }
 

@@ -124,6 +124,12 @@ pub fn is_ready(id: u32) -> bool {
     ready(id).is_some()
 }
 
+/// Whether the backend of an id gets no new connections.
+#[inline(always)]
+pub fn is_draining(id: u32) -> bool {
+    BACKENDS.get(id).is_some_and(|backend| backend.weight == 0)
+}
+
 /// Whether the backend of an id is known to be down.
 #[inline(always)]
 pub fn is_down(id: u32) -> bool {

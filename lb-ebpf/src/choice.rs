@@ -1,14 +1,18 @@
-//! Which backend a packet goes to: its slot's at rest, and otherwise what [`transition`] or [`algorithm`] says.
+//! Which backend a packet goes to: its slot's at rest, and otherwise what [`quic`], [`transition`] or [`algorithm`] says.
 
 use aya_ebpf::programs::XdpContext;
-use lb_common::{service::Service, slot::Slot, verdict::Reason};
+use lb_common::{
+    service::{SERVICE_QUIC_ID, Service},
+    slot::Slot,
+    verdict::Reason,
+};
 use lb_ebpf::packet::{Flow, Packet};
 
 use crate::{
     algorithm,
     backend::{self, Chosen},
     flow::{self, Record},
-    slot, transition,
+    quic, slot, transition,
 };
 
 /// Chooses the backend of a packet. `hash` is its flow's.
@@ -24,14 +28,21 @@ pub fn choose<F: Flow>(
 ) -> Result<Chosen, Reason> {
     let slot_hash = slot::hash(service, &packet.flow, hash);
     let slot = slot::of(service, slot_hash).ok_or(Reason::TableMissing)?;
-    if !service.is_tracked()
+    if service.goes_by_slots()
         && slot.is_steady()
         && let Some(chosen) = backend::plain(slot.backend())
     {
         return Ok(chosen);
     }
     let record = Record::note(packet, service).ok_or(Reason::NoBackend)?;
-    match choose_by_flow(ctx, record, slot, slot_hash) {
+    let mut id = 0;
+    if service.flags & SERVICE_QUIC_ID != 0 {
+        id = quic::named(ctx, record);
+    }
+    if id == 0 {
+        id = choose_by_flow(ctx, record, slot, slot_hash);
+    }
+    match id {
         NOT_RECORDED => Err(Reason::NotRecorded),
         id => Ok(backend::by_hop(backend::chosen(id)?, hash)),
     }

@@ -45,7 +45,7 @@ pub struct Record {
     /// Hash of the clients nearby.
     group_hash: u64,
     /// Where the transport header begins in the frame.
-    transport_at: usize,
+    pub transport_at: usize,
 }
 
 impl Record {

@@ -16,6 +16,7 @@ mod choice;
 mod transition;
 mod algorithm;
 mod connections;
+mod quic;
 mod flow;
 mod rate;
 mod clock;

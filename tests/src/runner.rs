@@ -23,6 +23,7 @@ use lb_common::{
     flow::{FlowEntry, FlowKey},
     hash::Keys,
     maps,
+    quic::{Layout, ServerKey},
     service::{KeyV4, KeyV6, Service, ServiceTableV4, ServiceTableV6},
     slot::{SIZES, Slot},
     stats::Counter,
@@ -151,6 +152,14 @@ impl Balancer {
         let mut ports = DevMap::try_from(self.map(maps::TX_PORTS)?)?;
         for (port, ifindex) in &world.tx_ports {
             ports.set(*port, *ifindex, None, 0)?;
+        }
+        let mut layouts: Array<_, Layout> = Array::try_from(self.map(maps::QUIC_LAYOUTS)?)?;
+        for (service, layout) in &world.quic_layouts {
+            layouts.set(*service, *layout, 0)?;
+        }
+        let mut servers: HashMap<_, ServerKey, u32> = HashMap::try_from(self.map(maps::QUIC_IDS)?)?;
+        for (key, backend) in &world.quic_ids {
+            servers.insert(key, backend, 0)?;
         }
         if let Some(now_s) = world.now_s {
             self.set_clock(now_s)?;

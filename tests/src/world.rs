@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use lb_common::{
     addr::{self, FAMILY_V4, FAMILY_V6, RawAddr},
     backend::{BACKEND_PRESENT, BACKEND_RESOLVED, Backend},
+    quic::{Layout, ServerKey},
     service::Service,
     slot::Slot,
     wide::PortRange,
@@ -77,6 +78,10 @@ pub struct World {
     pub down: Vec<u32>,
     /// Interfaces by index of the egress map.
     pub tx_ports: BTreeMap<u32, u32>,
+    /// Where QUIC connection ids name their server, by service id.
+    pub quic_layouts: BTreeMap<u32, Layout>,
+    /// Backends by the server ids that name them.
+    pub quic_ids: BTreeMap<ServerKey, u32>,
     /// Room of the flow table; none: the default.
     pub max_flows: Option<u32>,
     /// The time in seconds, if it is not to be the kernel's.

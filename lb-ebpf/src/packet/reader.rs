@@ -50,6 +50,18 @@ pub fn load<T: Copy>(ctx: &XdpContext, at: u32, end: u32) -> Option<T> {
     (result == 0).then(|| unsafe { value.assume_init() })
 }
 
+/// The first `length` of eight bytes at a position in the frame, then zeros; none if the frame ends before. A length is
+/// taken modulo eight, and 0 as eight.
+#[inline(always)]
+pub fn load_some(ctx: &XdpContext, at: u32, length: u32) -> Option<[u8; 8]> {
+    let mut value = [0u8; 8];
+    // In this form the verifier sees that it is within the buffer and not zero.
+    let length = (length.wrapping_sub(1) & 7) + 1;
+    // SAFETY: the buffer has room for as many bytes.
+    let result = unsafe { bpf_xdp_load_bytes(ctx.ctx, at, value.as_mut_ptr().cast::<c_void>(), length) };
+    (result == 0).then_some(value)
+}
+
 /// Stores a value at a position in the frame; none if the frame ends before.
 #[inline(always)]
 pub fn store<T: Copy>(ctx: &XdpContext, at: u32, mut value: T) -> Option<()> {

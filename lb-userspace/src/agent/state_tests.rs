@@ -41,6 +41,7 @@ fn desired() -> Desired {
         service: service.to_owned(),
         addresses: ["10.0.0.2", "10.0.0.3"].map(|address| address.parse().unwrap()).into(),
         weight: 1,
+        quic_server_id: None,
     };
     let commands = [add("a", "192.0.2.1:80/tcp"), add("b", "192.0.2.1:81/tcp"), backends("a"), backends("b")];
     commands.iter().fold(Desired::new(1), |state, command| ops::apply(&state, command).unwrap())

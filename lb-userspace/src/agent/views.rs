@@ -124,6 +124,7 @@ impl State {
             algorithm: service.algorithm,
             source_prefix: merge::source_prefix(service),
             quic: service.quic,
+            quic_id: service.quic_id,
             slow_start_ms: u64::try_from(service.slow_start.as_millis()).unwrap_or(u64::MAX),
             check: service.check.clone(),
             down_within_ms: down_within_ms(&service.check),
@@ -189,6 +190,7 @@ impl State {
             share_ppm: u32::try_from(u64::from(slots) * 1_000_000 / u64::from(service.table_size))
                 .unwrap_or(0),
             tracked_flows: self.flows(backend.id),
+            quic_server_id: backend.quic_server_id,
             packets,
             bytes,
         }

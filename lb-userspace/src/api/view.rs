@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 pub use changes::{DrainList, DrainState, DrainView, Preview, PreviewService};
 
-use crate::desired::model::{Admin, Algorithm, AttachMode, Check, Mode, Vip};
+use crate::desired::{
+    model::{Admin, Algorithm, AttachMode, Check, Mode, Vip},
+    quic::{IdLayout, ServerId},
+};
 
 /// Version of these shapes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -114,6 +117,9 @@ pub struct ServiceView {
     pub source_prefix: Option<u8>,
     /// Whether its UDP is QUIC.
     pub quic: bool,
+    /// Where its connection ids name their server; none: they don't.
+    #[serde(default)]
+    pub quic_id: Option<IdLayout>,
     /// Time in which a backend rises to its weight, milliseconds; 0: at once.
     pub slow_start_ms: u64,
     /// Health check.
@@ -206,6 +212,9 @@ pub struct BackendView {
     pub share_ppm: u32,
     /// Flows in the flow table that are its own. Of a service at rest they are few: only exceptions are tracked.
     pub tracked_flows: u64,
+    /// What names it in QUIC connection ids.
+    #[serde(default)]
+    pub quic_server_id: Option<ServerId>,
     /// Packets forwarded.
     pub packets: u64,
     /// Bytes forwarded.

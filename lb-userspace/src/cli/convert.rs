@@ -23,6 +23,7 @@ fn settings(arguments: SettingArguments, vip: Option<Vip>) -> Box<Settings> {
         source_prefix4: arguments.source_prefix4,
         source_prefix6: arguments.source_prefix6,
         quic: arguments.quic,
+        quic_id: arguments.quic_id,
         slow_start_ms: arguments.slow_start,
         check: CheckSettings {
             kind: arguments.check,
@@ -70,11 +71,13 @@ pub(super) fn service(verb: ServiceVerb) -> Ask {
 /// A backend command.
 pub(super) fn backend(verb: BackendVerb, drain_within: Option<Duration>) -> Ask {
     match verb {
-        BackendVerb::Add { target: BackendArguments { service, addresses }, weight, dry } => {
-            change(Command::BackendAdd { service, addresses: addresses.into_iter().collect(), weight }, dry)
+        BackendVerb::Add { target: BackendArguments { service, addresses }, weight, quic_server_id, dry } => {
+            let addresses = addresses.into_iter().collect();
+            change(Command::BackendAdd { service, addresses, weight, quic_server_id }, dry)
         }
-        BackendVerb::Set { target: BackendArguments { service, addresses }, weight, dry } => {
-            change(Command::BackendSet { service, addresses: addresses.into_iter().collect(), weight }, dry)
+        BackendVerb::Set { target: BackendArguments { service, addresses }, weight, quic_server_id, dry } => {
+            let addresses = addresses.into_iter().collect();
+            change(Command::BackendSet { service, addresses, weight, quic_server_id }, dry)
         }
         BackendVerb::Del { target: BackendArguments { service, addresses }, dry } => {
             change(Command::BackendDel { service, addresses: addresses.into_iter().collect() }, dry)

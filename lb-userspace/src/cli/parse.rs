@@ -1,6 +1,11 @@
 //! Words of the command line that become values.
 
-use crate::{desired::command::EncapSource, error::Error};
+use std::str::FromStr;
+
+use crate::{
+    desired::command::{Change, EncapSource},
+    error::Error,
+};
 
 pub(super) fn weight() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(0..=65_535)
@@ -15,6 +20,13 @@ pub(super) fn encap_source(text: &str) -> Result<EncapSource, Error> {
     Ok(match text {
         "interface" => EncapSource::Interface,
         prefix => EncapSource::Prefix(prefix.parse()?),
+    })
+}
+
+pub(super) fn or_none<T: FromStr<Err = Error>>(text: &str) -> Result<Change<T>, Error> {
+    Ok(match text {
+        "none" => Change::None,
+        value => Change::To(value.parse()?),
     })
 }
 

@@ -173,6 +173,7 @@ fn backend_rows(backends: &[BackendView], with_service: bool) -> Result<(), Erro
     if backends.is_empty() {
         return line("no backends; `lb backend add SERVICE ADDR` adds one");
     }
+    let with_id = backends.iter().any(|backend| backend.quic_server_id.is_some());
     let row = |backend: &BackendView| {
         let share = f64::from(backend.share_ppm) / 10_000.0;
         let cells = [
@@ -186,15 +187,26 @@ fn backend_rows(backends: &[BackendView], with_service: bool) -> Result<(), Erro
             bytes(backend.bytes),
             next_hop(backend),
         ];
+        let id = with_id.then(|| backend.quic_server_id.map_or(String::new(), |id| id.to_string()));
         let service = with_service.then(|| backend.service.clone());
-        service.into_iter().chain(cells).collect()
+        service.into_iter().chain(cells).chain(id).collect()
     };
     let cells: Vec<Vec<String>> = backends.iter().map(row).collect();
     let headings = [
-        "SERVICE", "BACKEND", " WEIGHT", "ADMIN", "HEALTH", " SHARE", " TRACKED", " PACKETS", " BYTES",
+        "SERVICE",
+        "BACKEND",
+        " WEIGHT",
+        "ADMIN",
+        "HEALTH",
+        " SHARE",
+        " TRACKED",
+        " PACKETS",
+        " BYTES",
         "NEXT HOP",
+        "SERVER ID",
     ];
-    rows(if with_service { &headings } else { &headings[1..] }, &cells)
+    let headings = &headings[usize::from(!with_service)..headings.len() - usize::from(!with_id)];
+    rows(headings, &cells)
 }
 
 /// `lb health list`.
@@ -277,7 +289,11 @@ fn algorithm(service: &ServiceView) -> String {
         Algorithm::RoundRobin => "round-robin, tracks each flow".to_owned(),
         Algorithm::LeastConnections => "least-connections, tracks each flow".to_owned(),
     };
-    if service.quic { format!("{name}, QUIC") } else { name }
+    match service.quic_id {
+        Some(layout) => format!("{name}, QUIC with server ids at {layout} of connection ids"),
+        None if service.quic => format!("{name}, QUIC"),
+        None => name,
+    }
 }
 
 fn slot_states(slots: &SlotsView) -> String {

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{Admin, Algorithm, AttachMode, Drain, Mode, Prefix, Vip};
+use super::{
+    model::{Admin, Algorithm, AttachMode, Drain, Mode, Prefix, Vip},
+    quic::{IdLayout, ServerId},
+};
 
 /// A change of the desired state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,15 +52,22 @@ pub enum Command {
         addresses: BTreeSet<IpAddr>,
         /// Weight of each.
         weight: u32,
+        /// What names it in QUIC connection ids; for one address.
+        #[serde(default)]
+        quic_server_id: Option<ServerId>,
     },
-    /// Change the weight of backends.
+    /// Change settings of backends.
     BackendSet {
         /// Name of the service.
         service: String,
         /// Their addresses.
         addresses: BTreeSet<IpAddr>,
         /// New weight of each.
-        weight: u32,
+        #[serde(default)]
+        weight: Option<u32>,
+        /// What names it in QUIC connection ids; for one address.
+        #[serde(default)]
+        quic_server_id: Option<Change<ServerId>>,
     },
     /// Drain backends, take them out, or make them ready.
     BackendAdmin {
@@ -102,10 +112,32 @@ pub struct Settings {
     pub source_prefix6: Option<u8>,
     /// Whether the service's UDP is QUIC.
     pub quic: Option<bool>,
+    /// Where QUIC connection ids name their server.
+    pub quic_id: Option<Change<IdLayout>>,
     /// Time in which a backend that becomes healthy rises to its weight, milliseconds. 0: at once.
     pub slow_start_ms: Option<u64>,
     /// Health check.
     pub check: CheckSettings,
+}
+
+/// A new value of what may also be absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change<T> {
+    /// It is absent from now on.
+    None,
+    /// It has this value from now on.
+    To(T),
+}
+
+impl<T> Change<T> {
+    /// The value after the change.
+    pub fn value(self) -> Option<T> {
+        match self {
+            Self::None => None,
+            Self::To(value) => Some(value),
+        }
+    }
 }
 
 /// Where outer source addresses come from.

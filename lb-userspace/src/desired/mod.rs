@@ -2,6 +2,7 @@
 
 pub mod model;
 mod text;
+pub mod quic;
 pub mod command;
 mod check;
 mod validate;

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::quic::{IdLayout, ServerId};
+
 /// Version of the state file's format.
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -66,6 +68,9 @@ pub struct Service {
     /// Whether the UDP of the service is QUIC, whose connections begin with an Initial packet.
     #[serde(default)]
     pub quic: bool,
+    /// Where connection ids name their server. None: they don't.
+    #[serde(default)]
+    pub quic_id: Option<IdLayout>,
     /// Time in which a backend that becomes healthy rises to its weight. Zero: at once.
     #[serde(default, with = "millis", rename = "slow_start_ms")]
     pub slow_start: Duration,
@@ -153,6 +158,9 @@ pub struct Backend {
     /// How its drain ends. None unless it is drained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Drain>,
+    /// What names it in connection ids, see [`Service::quic_id`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quic_server_id: Option<ServerId>,
 }
 
 /// How a drain ends.

@@ -10,8 +10,9 @@ use lb_common::{maps::MAX_BACKENDS, service::MAX_SERVICES, slot};
 
 use super::{
     check,
-    command::{Command, EncapSource, Settings},
+    command::{Change, Command, EncapSource, Settings},
     model::{Admin, Algorithm, Backend, Desired, Drain, Mode, SCHEMA_VERSION, Service},
+    quic::ServerId,
     validate, vips,
 };
 use crate::error::Error;
@@ -68,12 +69,11 @@ pub fn apply(desired: &Desired, command: &Command) -> Result<Desired, Error> {
         Command::ServiceDel { name } => {
             next.services.remove(name).ok_or_else(|| no_service(name))?;
         }
-        Command::BackendAdd { service, addresses, weight } => {
-            backend_add(&mut next, service, addresses, *weight)?;
+        Command::BackendAdd { service, addresses, weight, quic_server_id } => {
+            backend_add(&mut next, service, addresses, (*weight, *quic_server_id))?;
         }
-        Command::BackendSet { service, addresses, weight } => {
-            validate::weight(*weight)?;
-            backends_each(&mut next, service, addresses, |backend| backend.weight = *weight)?;
+        Command::BackendSet { service, addresses, weight, quic_server_id } => {
+            backend_set(&mut next, service, addresses, (*weight, *quic_server_id))?;
         }
         Command::BackendAdmin { service, addresses, admin, drain } => {
             let drain = drain_plan(*admin, *drain)?;
@@ -136,6 +136,7 @@ fn service_add(desired: &mut Desired, name: &str, settings: &Settings) -> Result
         algorithm: Algorithm::default(),
         source_prefix: None,
         quic: false,
+        quic_id: None,
         slow_start: Duration::ZERO,
         backends: BTreeMap::new(),
     };
@@ -202,6 +203,7 @@ fn change(desired: &mut Desired, name: &str, mut service: Service, settings: &Se
 fn choose(service: &mut Service, settings: &Settings) -> Result<(), Error> {
     service.algorithm = settings.algorithm.unwrap_or(service.algorithm);
     service.quic = settings.quic.unwrap_or(service.quic);
+    service.quic_id = settings.quic_id.map_or(service.quic_id, Change::value);
     service.slow_start = settings.slow_start_ms.map_or(service.slow_start, Duration::from_millis);
     let (own, other, option) = match service.vip.address {
         IpAddr::V4(_) => (settings.source_prefix4, settings.source_prefix6, "--source-prefix4"),
@@ -236,9 +238,10 @@ fn backend_add(
     desired: &mut Desired,
     name: &str,
     addresses: &BTreeSet<IpAddr>,
-    weight: u32,
+    (weight, quic_server_id): (u32, Option<ServerId>),
 ) -> Result<(), Error> {
     validate::weight(weight)?;
+    is_for_one(quic_server_id, addresses)?;
     let mut used: BTreeSet<u32> = backends(desired).map(|backend| backend.id).collect();
     let mut last = desired.last_backend_id;
     let service = desired.services.get_mut(name).ok_or_else(|| no_service(name))?;
@@ -251,11 +254,40 @@ fn backend_add(
         last = next_id(last, MAX_BACKENDS, &used)
             .ok_or_else(|| Error::invalid(format!("no room for more than {} backends", MAX_BACKENDS - 1)))?;
         used.insert(last);
-        service.backends.insert(*address, Backend { id: last, weight, admin: Admin::Ready, drain: None });
+        let backend = Backend { id: last, weight, admin: Admin::Ready, drain: None, quic_server_id };
+        service.backends.insert(*address, backend);
     }
     validate::service(name, service)?;
     desired.last_backend_id = last;
     Ok(())
+}
+
+fn backend_set(
+    desired: &mut Desired,
+    name: &str,
+    addresses: &BTreeSet<IpAddr>,
+    (weight, quic_server_id): (Option<u32>, Option<Change<ServerId>>),
+) -> Result<(), Error> {
+    if (weight, quic_server_id) == (None, None) {
+        return Err(Error::invalid("nothing to set; `lb backend set --help` lists what can be"));
+    }
+    weight.map_or(Ok(()), validate::weight)?;
+    is_for_one(quic_server_id.and_then(Change::value), addresses)?;
+    backends_each(desired, name, addresses, |backend| {
+        backend.weight = weight.unwrap_or(backend.weight);
+        backend.quic_server_id = quic_server_id.map_or(backend.quic_server_id, Change::value);
+    })?;
+    validate::service(name, desired.service(name)?)
+}
+
+/// Refuses a server id for several backends.
+fn is_for_one(quic_server_id: Option<ServerId>, addresses: &BTreeSet<IpAddr>) -> Result<(), Error> {
+    match quic_server_id {
+        Some(id) if addresses.len() != 1 => Err(Error::invalid(format!(
+            "server id {id} can name one backend only; give one address at a time"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn backends_each(

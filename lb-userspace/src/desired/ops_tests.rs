@@ -30,7 +30,12 @@ fn addresses(list: &[&str]) -> BTreeSet<IpAddr> {
 }
 
 fn backends_of(service: &str, list: &[&str]) -> Command {
-    Command::BackendAdd { service: service.to_owned(), addresses: addresses(list), weight: 100 }
+    Command::BackendAdd {
+        service: service.to_owned(),
+        addresses: addresses(list),
+        weight: 100,
+        quic_server_id: None,
+    }
 }
 
 /// The state after commands that all succeed.
@@ -129,7 +134,8 @@ fn weights_end_at_65535() {
     let weigh = |weight| Command::BackendSet {
         service: "web".to_owned(),
         addresses: addresses(&["10.0.0.2"]),
-        weight,
+        weight: Some(weight),
+        quic_server_id: None,
     };
     let state = apply(&web(), &weigh(65_535)).unwrap();
     assert_eq!(state.services["web"].backends[&"10.0.0.2".parse::<IpAddr>().unwrap()].weight, 65_535);
@@ -154,10 +160,13 @@ fn backends_end_where_the_map_does() {
     })]);
     let all: BTreeSet<IpAddr> = (0..MAX_BACKENDS).map(|n| IpAddr::V4((0x0a00_0001 + n).into())).collect();
     let service = "web".to_owned();
-    let command = Command::BackendAdd { service: service.clone(), addresses: all, weight: 1 };
+    let command =
+        Command::BackendAdd { service: service.clone(), addresses: all, weight: 1, quic_server_id: None };
     refused(&state, &command, Kind::InvalidConfiguration, "65535 backends");
     let fitting: BTreeSet<IpAddr> = (1..MAX_BACKENDS).map(|n| IpAddr::V4((0x0a00_0001 + n).into())).collect();
-    state = apply(&state, &Command::BackendAdd { service, addresses: fitting, weight: 1 }).unwrap();
+    state =
+        apply(&state, &Command::BackendAdd { service, addresses: fitting, weight: 1, quic_server_id: None })
+            .unwrap();
     refused(&state, &backends_of("web", &["10.255.0.1"]), Kind::InvalidConfiguration, "65535 backends");
 }
 

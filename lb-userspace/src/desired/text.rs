@@ -194,6 +194,8 @@ macro_rules! as_text {
     };
 }
 
+pub(super) use as_text;
+
 as_text!(Vip, Prefix);
 
 #[cfg(test)]

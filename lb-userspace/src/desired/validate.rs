@@ -8,6 +8,7 @@ use lb_common::slot;
 use super::{
     check,
     model::{Admin, Algorithm, Mode, Prefix, Protocol, Service},
+    quic,
 };
 use crate::error::Error;
 
@@ -78,6 +79,8 @@ pub(super) fn service(name: &str, service: &Service) -> Result<(), Error> {
             return Err(wrong(format!("backend {address} has the end of a drain but is not drained")));
         }
     }
+    quic::validate(service)
+        .map_err(|error| Error::new(error.kind, format!("service {name}: {}", error.message)))?;
     gue_port(service).map_err(|error| wrong(error.message))?;
     match service.encap_source {
         Some(prefix) => encap_source(service, prefix).map_err(|error| wrong(error.message)),

@@ -86,6 +86,9 @@ pub(crate) struct Judge<'a> {
     /// Backends that exist, and those of them that are down.
     pub backends: BTreeSet<u32>,
     pub down: BTreeSet<u32>,
+    /// Backends whose flows are recorded for their drain, wherever their slots are, with the seconds after which such a
+    /// flow is idle.
+    pub drained_by_id: BTreeMap<u32, u32>,
     /// Services that exist.
     pub services: HashMap<u32, Need>,
 }
@@ -94,7 +97,7 @@ impl Judge<'_> {
     /// What an entry is needed for; none: it can go.
     pub(crate) fn judge(&self, key: &FlowKey, entry: &FlowEntry) -> Option<Exception> {
         let need = self.services.get(&entry.service).filter(|_| self.backends.contains(&entry.backend))?;
-        match need {
+        let judged = match need {
             Need::All => Some(Exception::Anywhere),
             Need::Tracked { quiet_s } => {
                 let idle_s = seconds(self.timing.tracked_idle);
@@ -108,7 +111,14 @@ impl Judge<'_> {
                 self.judge_by_slot(slots, source.slot_of(key, &self.keys, slots.size()), entry)
             }
             Need::None => self.is_fresh(entry).then_some(Exception::None),
-        }
+        };
+        judged.or_else(|| self.is_waited_for(key, entry).then_some(Exception::None))
+    }
+
+    /// Whether a drain waits for a flow that comes by its connection id, which needs no exception in a slot.
+    fn is_waited_for(&self, key: &FlowKey, entry: &FlowEntry) -> bool {
+        let quiet_s = self.drained_by_id.get(&entry.backend);
+        quiet_s.is_some_and(|quiet_s| !self.is_idle(key, entry, *quiet_s, *quiet_s))
     }
 
     fn judge_by_slot(&self, slots: &Slots, index: usize, entry: &FlowEntry) -> Option<Exception> {
@@ -159,6 +169,8 @@ mod tests {
 
     const SERVICE: u32 = 3;
     const DOWN: u32 = 4;
+    /// Drains, and its connections come by their ids.
+    const BY_ID: u32 = 6;
 
     fn key(protocol: u8) -> FlowKey {
         FlowKey {
@@ -173,9 +185,10 @@ mod tests {
     /// Judges one entry, seen at second 1000, at the time `now_s`.
     fn judge(now_s: u32, need: Need, key: FlowKey, entry: FlowEntry) -> Option<bool> {
         let timing = &Timing::default();
-        let (backends, down) = (BTreeSet::from([1, 2, DOWN]), BTreeSet::from([DOWN]));
+        let (backends, down) = (BTreeSet::from([1, 2, DOWN, BY_ID]), BTreeSet::from([DOWN]));
         let services = HashMap::from([(SERVICE, need)]);
-        let judge = Judge { now_s, timing, keys: Keys::of(7), backends, down, services };
+        let drained_by_id = BTreeMap::from([(BY_ID, 60)]);
+        let judge = Judge { now_s, timing, keys: Keys::of(7), backends, down, drained_by_id, services };
         let mut found = Found::default();
         found.count(&entry, judge.judge(&key, &entry)?);
         Some((0..1021).any(|slot| found.is_exception(SERVICE, slot)))
@@ -222,6 +235,10 @@ mod tests {
             ("by the client's address", 1000, hash(settled()), 6, entry(1), Some(true)),
             ("at rest", 1003, Need::None, 6, entry(1), None),
             ("at rest, just recorded", 1002, Need::None, 6, entry(1), Some(false)),
+            ("waited for by a drain, at rest", 1060, Need::None, 17, entry(BY_ID), Some(false)),
+            ("waited for, steady", 1060, slots(steady(2), 60), 17, entry(BY_ID), Some(false)),
+            ("waited for, settled", 1060, slots(settled(), 60), 17, entry(BY_ID), Some(true)),
+            ("waited for by a drain until it is idle", 1061, Need::None, 17, entry(BY_ID), None),
             ("not known yet", 9000, Need::All, 6, entry(1), Some(true)),
             ("tracked TCP before its time", 1900, tracked(), 6, entry(1), Some(false)),
             ("tracked TCP after its time", 1901, tracked(), 6, entry(1), None),

@@ -5,11 +5,16 @@ use std::collections::BTreeMap;
 use lb_common::{
     backend::Backend,
     flow::{FlowEntry, FlowKey},
+    quic::{Layout, ServerKey},
     service::{ServiceTableV4, ServiceTableV6},
 };
 
 use super::{Attached, Liveness};
-use crate::{desired::model::AttachMode, error::Error, table::transition::Slots};
+use crate::{
+    desired::model::AttachMode,
+    error::Error,
+    table::{snapshot::QuicIds, transition::Slots},
+};
 
 /// The maps and links of the packet path. Every method is one small step that is complete when it returns.
 pub trait DataPlane {
@@ -39,6 +44,13 @@ pub trait DataPlane {
     fn tx_ports(&self) -> Result<BTreeMap<u32, u32>, Error>;
     /// Writes an egress interface; none removes it.
     fn set_tx_port(&mut self, port: u32, ifindex: Option<u32>) -> Result<(), Error>;
+
+    /// What is registered of QUIC connection ids.
+    fn quic_ids(&self) -> Result<QuicIds, Error>;
+    /// Says where the connection ids of a service name their server. The default value: they don't.
+    fn set_quic_layout(&mut self, service: u32, layout: Layout) -> Result<(), Error>;
+    /// Registers the backend of a server id; none removes it.
+    fn set_quic_server(&mut self, key: ServerKey, backend: Option<u32>) -> Result<(), Error>;
 
     /// The services that have a slot table: their table classes. Half-published ones are completed or undone first.
     fn slot_tables(&mut self) -> Result<BTreeMap<u32, u8>, Error>;

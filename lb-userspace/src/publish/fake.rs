@@ -8,6 +8,7 @@ use std::{
 use lb_common::{
     backend::Backend,
     flow::{FlowEntry, FlowKey},
+    quic::{Layout, ServerKey},
     service::{ServiceTableV4, ServiceTableV6},
 };
 
@@ -15,7 +16,11 @@ use super::{
     Attached, Liveness, XdpMode,
     dataplane::{DataPlane, ServiceTables},
 };
-use crate::{desired::model::AttachMode, error::Error, table::transition::Slots};
+use crate::{
+    desired::model::AttachMode,
+    error::Error,
+    table::{snapshot::QuicIds, transition::Slots},
+};
 
 /// A data plane in memory. Clones share it, so that a test can look on.
 #[derive(Clone, Default)]
@@ -36,6 +41,8 @@ pub struct State {
     pub down: BTreeSet<u32>,
     /// Egress interfaces by port.
     pub tx_ports: BTreeMap<u32, u32>,
+    /// The maps of QUIC server ids.
+    pub quic: QuicIds,
     /// Slot tables by service and class.
     pub slots: BTreeMap<(u32, u8), Slots>,
     /// The IPv4 service table.
@@ -143,6 +150,32 @@ impl DataPlane for Fake {
         let _ = match ifindex {
             Some(ifindex) => state.tx_ports.insert(port, ifindex),
             None => state.tx_ports.remove(&port),
+        };
+        Ok(())
+    }
+
+    fn quic_ids(&self) -> Result<QuicIds, Error> {
+        Ok(self.state().quic.clone())
+    }
+
+    fn set_quic_layout(&mut self, service: u32, layout: Layout) -> Result<(), Error> {
+        let mut state = self.state();
+        let word = if layout == Layout::default() { "remove QUIC layout" } else { "QUIC layout" };
+        state.write(format!("{word} {service}"))?;
+        let _ = match layout == Layout::default() {
+            true => state.quic.layouts.remove(&service),
+            false => state.quic.layouts.insert(service, layout),
+        };
+        Ok(())
+    }
+
+    fn set_quic_server(&mut self, key: ServerKey, backend: Option<u32>) -> Result<(), Error> {
+        let mut state = self.state();
+        let word = if backend.is_some() { "QUIC id" } else { "remove QUIC id" };
+        state.write(format!("{word} {}", key.id[0]))?;
+        let _ = match backend {
+            Some(backend) => state.quic.servers.insert(key, backend),
+            None => state.quic.servers.remove(&key),
         };
         Ok(())
     }

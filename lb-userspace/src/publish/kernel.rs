@@ -14,7 +14,9 @@ use lb_common::{
     backend::{Backend, TARGET_DOWN, TARGET_UP},
     flow::{FlowEntry, FlowKey},
     hash::Keys,
-    maps, rate,
+    maps,
+    quic::{Layout, ServerKey},
+    rate,
     service::{ServiceTableV4, ServiceTableV6},
 };
 
@@ -24,12 +26,17 @@ use super::{
     inner::InnerMaps,
     object::Object,
     pins::{self, Pins},
+    quic::QuicMaps,
     sys,
     take_over::{check_pins, wipe},
     tracking::Tracking,
     walk::walk,
 };
-use crate::{desired::model::AttachMode, error::Error, table::transition::Slots};
+use crate::{
+    desired::model::AttachMode,
+    error::Error,
+    table::{snapshot::QuicIds, transition::Slots},
+};
 
 /// The packet path. All its maps are pinned, and `META` beside them, which only agents read.
 pub(crate) const OBJECT: Object = Object {
@@ -54,6 +61,8 @@ pub(crate) const OBJECT: Object = Object {
         maps::NEXT,
         maps::RATE_GLOBAL,
         maps::RATE_SOURCE,
+        maps::QUIC_LAYOUTS,
+        maps::QUIC_IDS,
     ],
     program: "lb",
 };
@@ -67,6 +76,7 @@ pub struct Kernel {
     liveness: Arc<OwnedFd>,
     tx_ports: OwnedFd,
     tracking: Tracking,
+    quic: QuicMaps,
     inner: InnerMaps,
     /// Lines from the packet path, if it logs.
     log: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -116,6 +126,7 @@ impl Kernel {
             liveness: Arc::new(open(maps::LIVENESS)?),
             tx_ports: open(maps::TX_PORTS)?,
             tracking: Tracking::open(&pins)?,
+            quic: QuicMaps::open(&pins)?,
             inner: InnerMaps::open(&pins)?,
             pins,
             log: if options.log_level == 0 { None } else { Some(open_log(&mut ebpf)?) },
@@ -267,6 +278,18 @@ impl DataPlane for Kernel {
             None => sys::map_delete(self.tx_ports.as_fd(), &port)
                 .map_err(|error| pins::failed("write the map TX_PORTS", &error)),
         }
+    }
+
+    fn quic_ids(&self) -> Result<QuicIds, Error> {
+        self.quic.read()
+    }
+
+    fn set_quic_layout(&mut self, service: u32, layout: Layout) -> Result<(), Error> {
+        self.quic.set_layout(service, layout)
+    }
+
+    fn set_quic_server(&mut self, key: ServerKey, backend: Option<u32>) -> Result<(), Error> {
+        self.quic.set_server(key, backend)
     }
 
     fn slot_tables(&mut self) -> Result<BTreeMap<u32, u8>, Error> {

@@ -22,6 +22,7 @@ pub mod pins;
 mod sys;
 mod walk;
 mod tracking;
+mod quic;
 
 use std::{
     collections::BTreeSet,
@@ -112,6 +113,8 @@ pub struct Applied {
     pub slot_tables_removed: u32,
     /// Service tables published, of both families.
     pub service_tables: u32,
+    /// Entries about QUIC server ids, removed ones included.
+    pub quic_ids: u32,
 }
 
 /// The slots of a service by state.

@@ -2,6 +2,7 @@
 
 mod entries;
 mod preview;
+mod quic;
 mod tables;
 mod upkeep;
 
@@ -24,7 +25,7 @@ use crate::{
     desired::model::AttachMode,
     error::Error,
     table::{
-        snapshot::Snapshot,
+        snapshot::{QuicIds, Snapshot},
         transition::{self, StateCounts},
     },
 };
@@ -42,6 +43,7 @@ pub struct Publisher<P: DataPlane = Kernel> {
     backends: BTreeMap<u32, Backend>,
     hops: BTreeMap<u32, Backend>,
     tx_ports: BTreeMap<u32, u32>,
+    quic: QuicIds,
     /// Targets of the last snapshot, and whatever else was found down.
     targets: BTreeSet<u32>,
     liveness: Liveness,
@@ -81,6 +83,7 @@ impl<P: DataPlane> Publisher<P> {
             backends,
             hops: plane.hops()?,
             tx_ports: plane.tx_ports()?,
+            quic: plane.quic_ids()?,
             targets: known_down,
             liveness: plane.liveness()?,
             service_entries: None,
@@ -111,11 +114,13 @@ impl<P: DataPlane> Publisher<P> {
         let fate = self.fate(snapshot);
         self.write_hops(snapshot, &mut applied)?;
         self.write_backends(&fate, &mut applied)?;
+        self.write_quic_ids(snapshot, &mut applied)?;
         let former_classes = self.publish_slot_tables(&fate, &mut applied)?;
         self.raise_targets(&fate, &mut applied)?;
         self.return_backends(&fate, &mut applied)?;
         self.publish_service_tables(snapshot, &mut applied)?;
         self.remove_slot_tables(snapshot, &former_classes, &mut applied)?;
+        self.remove_quic_ids(snapshot, &mut applied)?;
         self.vacate(snapshot, &mut applied)?;
         Ok(applied)
     }
@@ -133,6 +138,7 @@ impl<P: DataPlane> Publisher<P> {
         self.backends = self.plane.backends()?;
         self.hops = self.plane.hops()?;
         self.tx_ports = self.plane.tx_ports()?;
+        self.quic = self.plane.quic_ids()?;
         self.service_entries = None;
         let held = self.plane.slot_tables()?;
         self.services.retain(|id, published| held.get(id) == Some(&published.class));

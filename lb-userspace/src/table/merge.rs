@@ -11,7 +11,9 @@ use lb_common::{
         BACKEND_LOCAL, BACKEND_MULTIPATH, BACKEND_PRESENT, BACKEND_RESOLVED, Backend, MAX_HOPS, hop_key,
     },
     gue, mode,
-    service::{SERVICE_LEAST_CONNECTIONS, SERVICE_QUIC, SERVICE_ROUND_ROBIN, Service as Wire},
+    service::{
+        SERVICE_LEAST_CONNECTIONS, SERVICE_QUIC, SERVICE_QUIC_ID, SERVICE_ROUND_ROBIN, Service as Wire,
+    },
     slot,
 };
 
@@ -73,6 +75,8 @@ pub fn merge(inputs: Inputs<'_>) -> Snapshot {
             snapshot.backends.insert(backend.id, entry);
             let more = (1u32..).zip(&ways[1..]);
             snapshot.hops.extend(more.map(|(hop, entry)| (hop_key(backend.id, hop), *entry)));
+            let key = backend.quic_server_id.map(|id| (id.key(service.id), backend.id));
+            snapshot.quic.servers.extend(key);
             if weight > 0 && is_up(inputs.liveness, service, checked) {
                 let member = Member { id: backend.id, address: *address, weight };
                 if is_resolved(&entry) { &mut members } else { &mut unresolved }.push(member);
@@ -81,6 +85,7 @@ pub fn merge(inputs: Inputs<'_>) -> Snapshot {
         // Without any way to a backend the packets are counted as that, not as a lack of backends.
         let members = if members.is_empty() { unresolved } else { members };
         snapshot.services.insert(service.id, input(service, members));
+        snapshot.quic.layouts.extend(service.quic_id.map(|layout| (service.id, layout.into())));
     }
     snapshot.targets.insert(MAINT_TARGET, false);
     for (id, target) in inputs.assignments.targets() {
@@ -122,7 +127,8 @@ fn flags(service: &Service) -> u16 {
         Algorithm::RoundRobin => SERVICE_ROUND_ROBIN,
         Algorithm::LeastConnections => SERVICE_LEAST_CONNECTIONS,
     };
-    algorithm | if service.quic { SERVICE_QUIC } else { 0 }
+    let quic = if service.quic { SERVICE_QUIC } else { 0 };
+    algorithm | quic | if service.quic_id.is_some() { SERVICE_QUIC_ID } else { 0 }
 }
 
 /// Whether a backend of the service with this target takes traffic.

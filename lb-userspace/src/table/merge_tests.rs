@@ -82,7 +82,7 @@ fn add(name: &str, vip: &str, change: impl FnOnce(&mut Settings)) -> Command {
 
 fn backends(service: &str, addresses: &[&str], weight: u32) -> Command {
     let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
-    Command::BackendAdd { service: service.to_owned(), addresses, weight }
+    Command::BackendAdd { service: service.to_owned(), addresses, weight, quic_server_id: None }
 }
 
 fn web() -> World {
@@ -109,7 +109,7 @@ fn members_are_up_ready_and_weighted() {
     let up = snapshot.backends.values().all(|backend| snapshot.targets[&backend.target]);
     assert!(up, "and counts as up");
     let addresses = BTreeSet::from(["10.0.0.2".parse().unwrap()]);
-    world.change(&Command::BackendSet { service, addresses, weight: 0 });
+    world.change(&Command::BackendSet { service, addresses, weight: Some(0), quic_server_id: None });
     assert!(world.members("web").is_empty());
 }
 

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use lb_common::backend::Backend;
+use lb_common::{
+    backend::Backend,
+    quic::{Layout, ServerKey},
+};
 
 use crate::{desired::model::Vip, publish::Moment};
 
@@ -21,6 +24,17 @@ pub struct Snapshot {
     pub liveness_known_until: Moment,
     /// Entries of the `TX_PORTS` map: interface index by port.
     pub tx_ports: BTreeMap<u32, u32>,
+    /// Servers that QUIC connection ids name.
+    pub quic: QuicIds,
+}
+
+/// What QUIC connection ids say of their servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuicIds {
+    /// Entries of the `QUIC_LAYOUTS` map by service id.
+    pub layouts: BTreeMap<u32, Layout>,
+    /// Entries of the `QUIC_IDS` map: ids of backends.
+    pub servers: BTreeMap<ServerKey, u32>,
 }
 
 /// One service: its place in the service table, and what its slot table is built from.

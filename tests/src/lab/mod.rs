@@ -97,6 +97,7 @@ struct State {
     backends: BTreeMap<u32, Backend>,
     hops: BTreeMap<u32, Backend>,
     tx_ports: BTreeMap<u32, u32>,
+    quic: lb_userspace::table::snapshot::QuicIds,
     slots: BTreeMap<(u32, u8), Slots>,
     services: lb_userspace::publish::dataplane::ServiceTables,
     /// Inner maps by outer map and index. They stay where they are and are overwritten: no packet runs meanwhile.

@@ -9,6 +9,7 @@ use lb_common::{
     backend::{Backend, TARGET_DOWN, TARGET_UP},
     flow::{FlowEntry, FlowKey},
     maps,
+    quic::{Layout, ServerKey},
     service::{ServiceTableV4, ServiceTableV6},
 };
 use lb_userspace::{
@@ -18,7 +19,7 @@ use lb_userspace::{
         Attached, Liveness, XdpMode,
         dataplane::{DataPlane, ServiceTables},
     },
-    table::transition::Slots,
+    table::{snapshot::QuicIds, transition::Slots},
 };
 
 use super::{Design, Lab, lock, sys};
@@ -115,6 +116,25 @@ impl DataPlane for Plane {
         let _ = match ifindex {
             Some(ifindex) => ports.insert(port, ifindex),
             None => ports.remove(&port),
+        };
+        Ok(())
+    }
+
+    /// Only noted: no service of a lab has such ids.
+    fn quic_ids(&self) -> Result<QuicIds, Error> {
+        Ok(self.lab.state.borrow().quic.clone())
+    }
+
+    fn set_quic_layout(&mut self, service: u32, layout: Layout) -> Result<(), Error> {
+        self.lab.state.borrow_mut().quic.layouts.insert(service, layout);
+        Ok(())
+    }
+
+    fn set_quic_server(&mut self, key: ServerKey, backend: Option<u32>) -> Result<(), Error> {
+        let servers = &mut self.lab.state.borrow_mut().quic.servers;
+        let _ = match backend {
+            Some(backend) => servers.insert(key, backend),
+            None => servers.remove(&key),
         };
         Ok(())
     }

@@ -31,7 +31,9 @@ impl Reference {
     pub(super) fn choose(&mut self, packet: &Packet, service: Service, hash: u64) -> Result<u32, Reason> {
         let hash = self.slot_hash(&packet.flow, service, hash);
         let (slot, former) = self.slot(service, hash).ok_or(Reason::TableMissing)?;
-        let id = if is_steady(slot) && self.state(slot.backend()) != State::Down {
+        let id = if let Some(named) = self.named(packet, service) {
+            named
+        } else if is_steady(slot) && self.state(slot.backend()) != State::Down {
             slot.backend()
         } else {
             self.in_transition(packet, service, hash, (slot, former))
@@ -123,7 +125,7 @@ impl Reference {
     }
 
     /// Whether a flow may stay with a backend. An unresolved next hop does not end it.
-    fn is_up(&self, id: u32) -> bool {
+    pub(super) fn is_up(&self, id: u32) -> bool {
         matches!(self.state(id), State::Ready | State::Unresolved)
     }
 

@@ -6,6 +6,7 @@
 mod parse;
 mod lookup;
 mod choose;
+mod quic;
 mod forward;
 mod too_big;
 mod icmp;
@@ -106,6 +107,7 @@ pub struct Reference {
     tables: HashMap<(u8, u32), Slots>,
     flows: HashMap<Flow, u32>,
     counted: Counters,
+    unknown_server_ids: u64,
 }
 
 impl Reference {
@@ -118,6 +120,7 @@ impl Reference {
             world: world.clone(),
             flows: HashMap::new(),
             counted: BTreeMap::new(),
+            unknown_server_ids: 0,
         }
     }
 
@@ -144,6 +147,11 @@ impl Reference {
     /// What was counted since the last call.
     pub fn counted(&mut self) -> Counters {
         std::mem::take(&mut self.counted)
+    }
+
+    /// Packets so far whose QUIC connection id names nobody that is registered.
+    pub const fn unknown_server_ids(&self) -> u64 {
+        self.unknown_server_ids
     }
 
     fn balance(&mut self, frame: &[u8], packet: &Packet) -> Result<Expected, Reason> {

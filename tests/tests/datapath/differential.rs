@@ -12,6 +12,7 @@ use std::{
 
 use lb_common::{
     backend::{BACKEND_RESOLVED, Backend},
+    event::Event,
     verdict::Reason,
 };
 use lb_tests::{
@@ -111,6 +112,8 @@ fn the_program_and_the_reference_agree_on_every_packet() {
             panic!("packets {first} and on: {}", alone.unwrap_or(difference));
         }
     }
+    let unknown = pair.balancer.events().unwrap().get(&Event::UnknownServerId).copied().unwrap_or(0);
+    assert_eq!(unknown, pair.reference.unknown_server_ids(), "unknown server ids");
     println!("{packets} packets, {:.0} per second", packets as f64 / began.elapsed().as_secs_f64());
     assert_all_was_seen(&pair.seen, &world);
 }

@@ -18,6 +18,7 @@ mod hops;
 mod transition;
 mod algorithms;
 mod caps;
+mod quic;
 mod truncation;
 mod random;
 mod differential;

@@ -15,3 +15,4 @@ mod proxies;
 mod round_robin;
 mod least_connections;
 mod source_hash;
+mod quic;

@@ -5,7 +5,13 @@ use std::net::IpAddr;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::DryRun;
-use crate::{cli::parse::weight, desired::command::DEFAULT_WEIGHT};
+use crate::{
+    cli::parse::{or_none, weight},
+    desired::{
+        command::{Change, DEFAULT_WEIGHT},
+        quic::ServerId,
+    },
+};
 
 /// What can be done with backends.
 #[derive(Debug, Subcommand)]
@@ -18,6 +24,9 @@ pub enum BackendVerb {
         /// Share relative to the other backends, 0 to 65535
         #[arg(long, default_value_t = DEFAULT_WEIGHT, value_parser = weight(), allow_negative_numbers = true)]
         weight: u32,
+        /// What names it in QUIC connection ids, as hexadecimal digits; as long as the service's --quic-id says
+        #[arg(long, value_name = "HEX")]
+        quic_server_id: Option<ServerId>,
         /// Whether to do it
         #[command(flatten)]
         dry: DryRun,
@@ -31,14 +40,17 @@ pub enum BackendVerb {
         #[command(flatten)]
         dry: DryRun,
     },
-    /// Change the weight of backends
+    /// Change the weight or the QUIC server id of backends
     Set {
         /// Service and backends
         #[command(flatten)]
         target: BackendArguments,
         /// Share relative to the other backends, 0 to 65535
-        #[arg(long, value_parser = weight(), allow_negative_numbers = true)]
-        weight: u32,
+        #[arg(long, value_parser = weight(), allow_negative_numbers = true, required_unless_present = "quic_server_id")]
+        weight: Option<u32>,
+        /// What names it in QUIC connection ids, as hexadecimal digits; `none`: nothing does
+        #[arg(long, value_parser = or_none::<ServerId>, value_name = "HEX")]
+        quic_server_id: Option<Change<ServerId>>,
         /// Whether to do it
         #[command(flatten)]
         dry: DryRun,

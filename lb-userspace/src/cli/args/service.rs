@@ -4,10 +4,11 @@ use clap::{Args, Subcommand};
 
 use super::DryRun;
 use crate::{
-    cli::parse::{encap_source, milliseconds, status_range},
+    cli::parse::{encap_source, milliseconds, or_none, status_range},
     desired::{
-        command::{CheckName, EncapSource},
+        command::{Change, CheckName, EncapSource},
         model::{Algorithm, Mode, Vip},
+        quic::IdLayout,
     },
 };
 
@@ -80,6 +81,9 @@ pub struct SettingArguments {
     /// The UDP of this service is QUIC: new connections follow the table at once while it changes
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub quic: Option<bool>,
+    /// Its connection ids hold a server id in plain text: bytes before it and its length, such as 1:4; `none`: they don't
+    #[arg(long, value_parser = or_none::<IdLayout>, value_name = "OFFSET:LENGTH", allow_hyphen_values = true)]
+    pub quic_id: Option<Change<IdLayout>>,
     /// Time in which a backend that becomes healthy or ready rises to its weight, in ten steps; 0s: at once (default)
     #[arg(long, value_parser = milliseconds, value_name = "TIME")]
     pub slow_start: Option<u64>,

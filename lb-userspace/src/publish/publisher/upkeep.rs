@@ -51,6 +51,7 @@ impl<P: DataPlane> Publisher<P> {
         let mut settled = false;
         if self.upkeep.next_walk_s == 0
             || self.services.values().any(busy)
+            || !self.drained_by_id().is_empty()
             || !self.upkeep.found.by_service.is_empty()
         {
             let needs = self.walk_flows(now_s, self.backends.keys().copied().collect())?;
@@ -94,7 +95,9 @@ impl<P: DataPlane> Publisher<P> {
             .filter(|(_, backend)| down.contains(&backend.target))
             .map(|(id, _)| *id)
             .collect();
-        let judge = Judge { now_s, timing: &timing, keys: Keys::of(self.seed), backends, down, services };
+        let drained_by_id = self.drained_by_id();
+        let keys = Keys::of(self.seed);
+        let judge = Judge { now_s, timing: &timing, keys, backends, down, drained_by_id, services };
         let (mut found, mut gone) = (Found::default(), Vec::<FlowKey>::new());
         self.plane.each_flow(&mut |key, entry| match judge.judge(key, entry) {
             Some(exception) => found.count(entry, exception),

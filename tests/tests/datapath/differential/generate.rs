@@ -164,8 +164,24 @@ fn segment(random: &mut Random, port: u16, protocol: u8) -> Segment {
         payload[0] = random.pick(&[0xc3, 0xd3, 0xe0, 0x43, 0x83]);
         let version = random.pick(&[1, 0x6b33_43cf, 0, 0xff00_001d_u32]);
         payload[1..5].copy_from_slice(&version.to_be_bytes());
+        if random.one_in(2) {
+            connection_id(random, &mut payload);
+        }
     }
     packet::udp(source, port, &payload)
+}
+
+/// Makes the connection id one of those that name servers.
+fn connection_id(random: &mut Random, payload: &mut [u8]) {
+    let is_long = payload[0] >= 0x80;
+    payload
+        .iter_mut()
+        .take(14)
+        .skip(if is_long { 6 } else { 1 })
+        .for_each(|byte| *byte = random.pick(&[1, 2, 3]));
+    if let Some(length) = payload.get_mut(5).filter(|_| is_long) {
+        *length = random.pick(&[0, 2, 3, 8, 8, 8, 20, 255]);
+    }
 }
 
 /// Random bytes under a likely EtherType.

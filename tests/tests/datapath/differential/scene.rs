@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use lb_common::{
     backend::{BACKEND_LOCAL, BACKEND_MULTIPATH, BACKEND_PRESENT, BACKEND_RESOLVED, Backend, hop_key},
     mode,
-    service::{SERVICE_QUIC, Service},
+    quic::{Layout, ServerKey},
+    service::{SERVICE_QUIC, SERVICE_QUIC_ID, Service},
     slot::Slot,
     wide::{self, PortRange},
 };
@@ -28,6 +29,7 @@ pub fn world() -> World {
     world.services.extend(transitions());
     world.services.extend(modes());
     wide_services(&mut world);
+    quic_ids(&mut world);
     world.services.extend(markers(&world));
     world
 }
@@ -103,6 +105,31 @@ fn modes() -> Vec<WorldService> {
         on(78, false, 5060, sctp::PROTOCOL, mode::L2, Slots::shared(&[11, 12])),
         on(79, true, 5060, sctp::PROTOCOL, mode::GUE, moving(30, 31, 0)),
     ]
+}
+
+/// Services whose QUIC connection ids name servers of all sorts: bytes of 1 to 3, of which 3 and 3 is nobody's.
+fn quic_ids(world: &mut World) {
+    let flags = SERVICE_QUIC | SERVICE_QUIC_ID;
+    world.backends.insert(75, Backend { weight: 0, ..v4(75) });
+    world.backends.insert(76, Backend { weight: 0, ..v6(76) });
+    let of_two_bytes =
+        [([1, 1], 12), ([1, 2], 75), ([1, 3], 5), ([2, 1], 15), ([2, 2], 4), ([2, 3], 7), ([3, 1], 13)];
+    for (id, is_v6, layout, slots) in [
+        (81, false, (1, 2), Slots::shared(&[11, 12, 13, 14])),
+        (82, false, (0, 2), moving(20, 21, 0)),
+        (83, true, (2, 1), moving(20, 2, Slot::WAITING)),
+    ] {
+        world
+            .services
+            .push(flagged(on(id, is_v6, 443, UDP, if is_v6 { mode::IPIP } else { mode::L2 }, slots), flags));
+        let (offset, length) = layout;
+        world.quic_layouts.insert(id.into(), Layout { offset, length, reserved: [0; 2] });
+        for (bytes, backend) in of_two_bytes {
+            let mut key = ServerKey { service: id.into(), length: length.into(), id: [0; 8] };
+            key.id[..length.into()].copy_from_slice(&bytes[..length.into()]);
+            world.quic_ids.insert(key, if is_v6 { 76 } else { backend });
+        }
+    }
 }
 
 /// Port ranges and prefixes, some inside others.
