@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use changes::{DrainList, DrainState, DrainView, Preview, PreviewService};
 
-use crate::desired::model::{Admin, Algorithm, AttachMode, Check, Mode, Vip};
+use crate::desired::model::{Admin, Algorithm, AttachMode, Check, Fragments, Mode, Vip};
 
 /// Version of these shapes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -114,6 +114,8 @@ pub struct ServiceView {
     pub source_prefix: Option<u8>,
     /// Whether its UDP is QUIC.
     pub quic: bool,
+    /// Where fragments of its packets go.
+    pub fragments: Fragments,
     /// Time in which a backend rises to its weight, milliseconds; 0: at once.
     pub slow_start_ms: u64,
     /// Health check.

@@ -23,6 +23,7 @@ fn settings(arguments: SettingArguments, vip: Option<Vip>) -> Box<Settings> {
         source_prefix4: arguments.source_prefix4,
         source_prefix6: arguments.source_prefix6,
         quic: arguments.quic,
+        fragments: arguments.fragments,
         slow_start_ms: arguments.slow_start,
         check: CheckSettings {
             kind: arguments.check,

@@ -8,7 +8,7 @@ use crate::{
         BackendList, BackendView, HealthList, HealthState, NextHopView, Outcome, Preview, ServiceDetail,
         ServiceList, ServiceView, SlotsView, Stats, Status,
     },
-    desired::model::{Admin, Algorithm, Check, CheckKind, Mode},
+    desired::model::{Admin, Algorithm, Check, CheckKind, Fragments, Mode},
     error::Error,
 };
 
@@ -277,7 +277,11 @@ fn algorithm(service: &ServiceView) -> String {
         Algorithm::RoundRobin => "round-robin, tracks each flow".to_owned(),
         Algorithm::LeastConnections => "least-connections, tracks each flow".to_owned(),
     };
-    if service.quic { format!("{name}, QUIC") } else { name }
+    let name = if service.quic { format!("{name}, QUIC") } else { name };
+    match service.fragments {
+        Fragments::Follow => name,
+        Fragments::ByAddress => format!("{name}, fragments by address"),
+    }
 }
 
 fn slot_states(slots: &SlotsView) -> String {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{Admin, Algorithm, AttachMode, Drain, Mode, Prefix, Vip};
+use super::model::{Admin, Algorithm, AttachMode, Drain, Fragments, Mode, Prefix, Vip};
 
 /// A change of the desired state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +102,8 @@ pub struct Settings {
     pub source_prefix6: Option<u8>,
     /// Whether the service's UDP is QUIC.
     pub quic: Option<bool>,
+    /// Where fragments go.
+    pub fragments: Option<Fragments>,
     /// Time in which a backend that becomes healthy rises to its weight, milliseconds. 0: at once.
     pub slow_start_ms: Option<u64>,
     /// Health check.

@@ -11,7 +11,9 @@ use lb_common::{
         BACKEND_LOCAL, BACKEND_MULTIPATH, BACKEND_PRESENT, BACKEND_RESOLVED, Backend, MAX_HOPS, hop_key,
     },
     gue, mode,
-    service::{SERVICE_LEAST_CONNECTIONS, SERVICE_QUIC, SERVICE_ROUND_ROBIN, Service as Wire},
+    service::{
+        SERVICE_BY_ADDRESS, SERVICE_LEAST_CONNECTIONS, SERVICE_QUIC, SERVICE_ROUND_ROBIN, Service as Wire,
+    },
     slot,
 };
 
@@ -21,7 +23,7 @@ use super::{
     snapshot::{Member, ServiceInput, Snapshot},
 };
 use crate::{
-    desired::model::{self, Admin, Algorithm, CheckKind, Desired, Mode, Service},
+    desired::model::{self, Admin, Algorithm, CheckKind, Desired, Fragments, Mode, Service},
     net::{Egress, NextHop, NextHops},
     publish::Moment,
 };
@@ -122,7 +124,8 @@ fn flags(service: &Service) -> u16 {
         Algorithm::RoundRobin => SERVICE_ROUND_ROBIN,
         Algorithm::LeastConnections => SERVICE_LEAST_CONNECTIONS,
     };
-    algorithm | if service.quic { SERVICE_QUIC } else { 0 }
+    let by_address = service.fragments == Fragments::ByAddress;
+    algorithm | if service.quic { SERVICE_QUIC } else { 0 } | if by_address { SERVICE_BY_ADDRESS } else { 0 }
 }
 
 /// Whether a backend of the service with this target takes traffic.

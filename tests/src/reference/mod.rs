@@ -9,6 +9,7 @@ mod choose;
 mod forward;
 mod too_big;
 mod icmp;
+mod fragment;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -61,6 +62,8 @@ pub struct Reference {
     /// Slots by class and id of their service.
     tables: HashMap<(u8, u32), Slots>,
     flows: HashMap<Flow, u32>,
+    /// Where first fragments went.
+    fragments: HashMap<fragment::Key, fragment::To>,
     counted: Counters,
 }
 
@@ -73,6 +76,7 @@ impl Reference {
             tables: world.services.iter().map(table).collect(),
             world: world.clone(),
             flows: HashMap::new(),
+            fragments: HashMap::new(),
             counted: BTreeMap::new(),
         }
     }
@@ -82,6 +86,7 @@ impl Reference {
         let verdict = match parse::parse(frame) {
             Ok(packet) => self.balance(frame, &packet),
             Err(Reason::OtherProtocol) => self.icmp(frame),
+            Err(Reason::Fragment) => self.fragment(frame),
             Err(reason) => Err(reason),
         };
         let expected = match verdict {

@@ -87,6 +87,8 @@ const ROWS: &[Row] = &[
     ),
     ("service add other --vip 192.0.2.1:81/tcp --quic", 7, "UDP"),
     ("service add other --vip 192.0.2.1:81/udp --quic=maybe", 2, "maybe"),
+    ("service add other --vip 192.0.2.1:81/tcp --fragments by-address", 7, "for UDP services"),
+    ("service add other --vip 192.0.2.1:81/udp --fragments maybe", 2, "maybe"),
     ("service add other --vip 192.0.2.1:81/tcp --slow-start soon", 2, "soon"),
     ("service add other --vip 192.0.2.1:81/tcp --slow-start 2h", 7, "exceeds 1h"),
     ("service set web --algorithm round-robin", 6, "connections would move"),

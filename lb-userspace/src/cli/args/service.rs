@@ -7,7 +7,7 @@ use crate::{
     cli::parse::{encap_source, milliseconds, status_range},
     desired::{
         command::{CheckName, EncapSource},
-        model::{Algorithm, Mode, Vip},
+        model::{Algorithm, Fragments, Mode, Vip},
     },
 };
 
@@ -80,6 +80,9 @@ pub struct SettingArguments {
     /// The UDP of this service is QUIC: new connections follow the table at once while it changes
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub quic: Option<bool>,
+    /// Where fragments go: where the first went (default), or by address, for UDP whose fragments are reordered
+    #[arg(long, value_enum)]
+    pub fragments: Option<Fragments>,
     /// Time in which a backend that becomes healthy or ready rises to its weight, in ten steps; 0s: at once (default)
     #[arg(long, value_parser = milliseconds, value_name = "TIME")]
     pub slow_start: Option<u64>,
