@@ -21,7 +21,9 @@ const _: () = assert!(size_of::<Meta>() == 16);
 /// Marks shared types as plain old data for aya.
 #[cfg(feature = "host")]
 mod pod {
-    use crate::{abi, backend, bench, connections, flow, hash, quic, rate, service, slot, stats, traffic};
+    use crate::{
+        abi, backend, bench, connections, flow, fragment, hash, quic, rate, service, slot, stats, traffic,
+    };
 
     macro_rules! pod {
         ($($shared:ty),+ $(,)?) => {
@@ -42,6 +44,8 @@ mod pod {
         connections::Connections,
         flow::FlowKey,
         flow::FlowEntry,
+        fragment::FragmentKey,
+        fragment::FragmentEntry,
         hash::Keys,
         quic::Layout,
         quic::ServerKey,

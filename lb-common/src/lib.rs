@@ -10,6 +10,7 @@ pub mod service;
 pub mod wide;
 pub mod slot;
 pub mod flow;
+pub mod fragment;
 pub mod connections;
 pub mod rate;
 pub mod mode;

@@ -10,6 +10,8 @@ pub const SERVICES_V6: &str = "SERVICES_V6";
 pub const SLOTS: [&str; 4] = ["SLOTS_TINY", "SLOTS_SMALL", "SLOTS_DEFAULT", "SLOTS_LARGE"];
 /// `HashMap<FlowKey, FlowEntry>`, allocated on demand: empty at rest.
 pub const FLOWS: &str = "FLOWS";
+/// `LruHashMap<FragmentKey, FragmentEntry>`: packets whose first fragment was seen.
+pub const FRAGMENTS: &str = "FRAGMENTS";
 /// `Array<Backend, MAX_BACKENDS>`, indexed by backend id.
 pub const BACKENDS: &str = "BACKENDS";
 /// `HashMap<u32, Backend>`, keyed by [`crate::backend::hop_key`]: entries as in `BACKENDS`, with other next hops.
@@ -53,6 +55,8 @@ pub const MAX_BACKENDS: u32 = 65_536;
 pub const MAX_MORE_HOPS: u32 = 65_536;
 /// Flows tracked at once.
 pub const MAX_FLOWS: u32 = 1_048_576;
+/// Packets in fragments at once; the oldest give way.
+pub const MAX_FRAGMENTS: u32 = 16_384;
 /// Egress interfaces.
 pub const MAX_TX_PORTS: u32 = 256;
 /// Room for reasons; more than there are, so that adding one needs no new shape.

@@ -10,9 +10,9 @@ use crate::{
 
 /// Services of both families together. Service ids are below this; id 0 is never used.
 pub const MAX_SERVICES: u32 = 16_384;
-/// Entries of one family: services, and a marker for each of their addresses.
-pub const MAX_ENTRIES: u32 = 2 * MAX_SERVICES;
-/// Places in the table of one family: at [`MAX_ENTRIES`] a quarter is taken, so that building practically never fails.
+/// Entries of one family: services, a marker for each of their addresses, and what [`SERVICE_BY_ADDRESS`] adds.
+pub const MAX_ENTRIES: u32 = 3 * MAX_SERVICES;
+/// Places in the table of one family: at [`MAX_ENTRIES`] three of eight are taken, so that building practically never fails.
 pub const PLACES: usize = 1 << PLACE_BITS;
 const PLACE_BITS: u32 = 17;
 
@@ -43,6 +43,9 @@ pub const SERVICE_LEAST_CONNECTIONS: u16 = 1 << 2;
 pub const SERVICE_QUIC: u16 = 1 << 3;
 /// QUIC connection ids name their server, see [`crate::quic`].
 pub const SERVICE_QUIC_ID: u16 = 1 << 4;
+/// Fragments go by the hash of both addresses rather than where the first goes. A second entry of the service, under the
+/// protocol number of fragment headers and with its own protocol's number as the port, tells those without ports.
+pub const SERVICE_BY_ADDRESS: u16 = 1 << 7;
 /// Either of these: each flow is recorded in the flow table from its beginning to its end.
 pub const SERVICE_TRACKED: u16 = SERVICE_ROUND_ROBIN | SERVICE_LEAST_CONNECTIONS;
 /// Any of these: a packet's slot alone does not say whose it is, even at rest.

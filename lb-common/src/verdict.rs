@@ -10,7 +10,7 @@ pub enum Reason {
     NotService = 1,
     /// Passed: none of TCP, UDP and SCTP (ICMP, ESP, ...).
     OtherProtocol = 2,
-    /// Passed: a fragment, which has no ports of its own or whose later parts have none.
+    /// Passed: a fragment for no service.
     Fragment = 3,
     /// Passed: a header does not fit in the frame, or contradicts itself. The host counts it under its own rules.
     Malformed = 4,
@@ -49,6 +49,12 @@ pub enum Reason {
     EchoAnswered = 19,
     /// Dropped: an echo request to a service address, over the rate at which they are answered.
     EchoLimited = 20,
+    /// Dropped: a later fragment to a service address that follows none: the first was not seen before it, or its backend
+    /// went down since. Where the network reorders them, `lb service set NAME --fragments by-address` needs no first.
+    FragmentUnmatched = 21,
+    /// Dropped: a fragment to a service address that is made to deceive: the first ends within the transport header, a later
+    /// one begins there (RFC 1858, RFC 8200), or it ends beyond what an IP packet can hold. Its sender is broken or hostile.
+    FragmentMalformed = 22,
 }
 
 /// Tells the number of a reason from that of an action.
@@ -56,7 +62,7 @@ const IS_REASON: u32 = 1 << 31;
 
 impl Reason {
     /// All reasons, at the index of their discriminant.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::NotIp,
         Self::NotService,
         Self::OtherProtocol,
@@ -78,6 +84,8 @@ impl Reason {
         Self::TooBigAnswered,
         Self::EchoAnswered,
         Self::EchoLimited,
+        Self::FragmentUnmatched,
+        Self::FragmentMalformed,
     ];
 
     /// An action or a reason in one number, which is all that a function of the packet path can return.
@@ -123,6 +131,8 @@ impl Reason {
             Self::TooBigAnswered => "too_big_answered",
             Self::EchoAnswered => "echo_answered",
             Self::EchoLimited => "echo_limited",
+            Self::FragmentUnmatched => "fragment_unmatched",
+            Self::FragmentMalformed => "fragment_malformed",
         }
     }
 
@@ -139,6 +149,8 @@ impl Reason {
                 | Self::BackendMissing
                 | Self::NotRecorded
                 | Self::EchoLimited
+                | Self::FragmentUnmatched
+                | Self::FragmentMalformed
         )
     }
 
@@ -168,7 +180,9 @@ mod tests {
                 "no_tx_port",
                 "backend_missing",
                 "not_recorded",
-                "echo_limited"
+                "echo_limited",
+                "fragment_unmatched",
+                "fragment_malformed"
             ]
         );
     }

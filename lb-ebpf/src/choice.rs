@@ -69,12 +69,12 @@ pub fn look_up<F: Flow>(flow: &F, service: &Service, hash: u64) -> Result<Chosen
 }
 
 /// No backend's id: the packet is not to be sent, see [`Reason::NotRecorded`].
-const NOT_RECORDED: u32 = u32::MAX;
+pub const NOT_RECORDED: u32 = u32::MAX;
 
 /// The backend of a packet that may not simply go to its slot's owner; 0 if there is none, or [`NOT_RECORDED`]. A function
 /// of its own, so that the packets that do have the registers to themselves.
 #[inline(never)]
-fn choose_by_flow(ctx: &XdpContext, record: &Record, slot: Slot, slot_hash: u64) -> u32 {
+pub fn choose_by_flow(ctx: &XdpContext, record: &Record, slot: Slot, slot_hash: u64) -> u32 {
     let service = &record.service;
     let chosen = if service.is_tracked() {
         algorithm::choose(ctx, record, service, slot, slot_hash)

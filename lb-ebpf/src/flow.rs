@@ -67,6 +67,12 @@ impl Record {
         }
     }
 
+    /// What was noted last, of the packet at hand.
+    #[inline(always)]
+    pub fn noted() -> Option<&'static Self> {
+        RECORD.get(0)
+    }
+
     /// Whether the packet begins a TCP connection or an SCTP association.
     #[inline(always)]
     pub fn opens_tcp(&self) -> bool {

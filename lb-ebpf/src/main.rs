@@ -9,6 +9,7 @@
 
 mod pipeline;
 mod icmp;
+mod fragment;
 mod service;
 mod wide;
 mod slot;

@@ -4,7 +4,9 @@ use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use lb_common::{service::Service, verdict::Reason};
 use lb_ebpf::packet::{self, Flow, Packet, Parsed};
 
-use crate::{backend::Chosen, choice, forward, icmp, redirect, service::Served, slot, stats, too_big, trace};
+use crate::{
+    backend::Chosen, choice, forward, fragment, icmp, redirect, service::Served, slot, stats, too_big, trace,
+};
 
 /// Decides over one packet: the action of a forwarded one, or the reason why it is passed or dropped. A packet that
 /// ends for a reason is as it came in, but for an answered one.
@@ -14,6 +16,7 @@ pub fn run(ctx: &XdpContext) -> Result<u32, Reason> {
         Ok(Parsed::V4(packet)) => balance(ctx, &packet),
         Ok(Parsed::V6(packet)) => balance(ctx, &packet),
         Err(Reason::OtherProtocol) => icmp::run(ctx),
+        Err(Reason::Fragment) => fragment::run(ctx),
         Err(reason) => Err(reason),
     }
 }

@@ -11,6 +11,8 @@ const MAX_EXTENSIONS: usize = 5;
 const FRAGMENT_HEADER: u32 = 8;
 /// Bits of the position in the whole packet.
 const FRAGMENT_OFFSET: u16 = 0xfff8;
+/// The bit that says that it is not the last part.
+const MORE_FRAGMENTS: u16 = 1;
 
 /// The header after the extension headers.
 pub struct Upper {
@@ -20,28 +22,55 @@ pub struct Upper {
     pub protocol: u8,
     /// Not zero: it is a later fragment's, so that the header itself is elsewhere.
     pub fragment_offset: u16,
+    /// Identification in the last fragment header, as loaded; 0 without one.
+    pub fragment_id: u32,
+    /// More fragments follow.
+    pub is_more: bool,
+    /// Fragment headers before it.
+    pub fragment_headers: u32,
+}
+
+impl Upper {
+    /// Before the first header is looked at.
+    #[inline(always)]
+    pub const fn beginning(at: u32, protocol: u8) -> Self {
+        Self { at, protocol, fragment_offset: 0, fragment_id: 0, is_more: false, fragment_headers: 0 }
+    }
 }
 
 /// Follows the extension headers from position `at`, up to `end`. None if they don't end there, or are too many.
 #[inline(always)]
-pub fn skip(ctx: &XdpContext, mut at: u32, end: u32, mut protocol: u8) -> Option<Upper> {
-    let mut fragment_offset = 0;
+pub fn skip(ctx: &XdpContext, at: u32, end: u32, protocol: u8) -> Option<Upper> {
+    let mut upper = Upper::beginning(at, protocol);
+    follow(ctx, &mut upper, end)?;
+    Some(upper)
+}
+
+/// The same from where `upper` is, which then is as far as they could be followed.
+#[inline(always)]
+pub fn follow(ctx: &XdpContext, upper: &mut Upper, end: u32) -> Option<()> {
     for _ in 0..=MAX_EXTENSIONS {
         // What a unit of the length field counts for.
-        let unit = match protocol {
+        let unit = match upper.protocol {
             protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => 8,
             protocol::AUTHENTICATION => 4,
             protocol::FRAGMENT => 0,
-            _ => return Some(Upper { at, protocol, fragment_offset }),
+            _ => return Some(()),
         };
-        let [next, units, offset_high, offset_low]: [u8; 4] = reader::load(ctx, at, end)?;
-        if protocol == protocol::FRAGMENT {
-            fragment_offset = u16::from_be_bytes([offset_high, offset_low]) & FRAGMENT_OFFSET;
+        // None is shorter than this.
+        let [word, id]: [u32; 2] = reader::load(ctx, upper.at, end)?;
+        let [next, units, offset_high, offset_low] = word.to_le_bytes();
+        if upper.protocol == protocol::FRAGMENT {
+            let offset = u16::from_be_bytes([offset_high, offset_low]);
+            upper.fragment_offset = offset & FRAGMENT_OFFSET;
+            upper.is_more = offset & MORE_FRAGMENTS != 0;
+            upper.fragment_id = id;
+            upper.fragment_headers += 1;
         }
-        at += u32::from(units) * unit + FRAGMENT_HEADER;
-        protocol = next;
-        if fragment_offset != 0 {
-            return Some(Upper { at, protocol, fragment_offset });
+        upper.at += u32::from(units) * unit + FRAGMENT_HEADER;
+        upper.protocol = next;
+        if upper.fragment_offset != 0 {
+            return Some(());
         }
     }
     None

@@ -11,6 +11,7 @@ pub mod quic;
 pub mod sctp;
 pub mod reader;
 pub mod extensions;
+pub mod fragment;
 pub mod icmp;
 pub mod rewrite;
 pub mod too_big;

@@ -6,7 +6,7 @@ use super::{TCP_FIN, TCP_RST, TCP_SYN, frame::load};
 /// it would be of no association.
 pub const LEN: usize = CHUNK + 4;
 /// Where the first chunk begins, with its type.
-const CHUNK: usize = 12;
+pub const CHUNK: usize = 12;
 
 /// Chunk types that begin and end an association.
 const INIT: u8 = 1;
@@ -26,16 +26,21 @@ const fn flags_of(kind: u8, flags: u8) -> u64 {
     (flags as u64) << (kind as u32 * 4)
 }
 
-/// The flags of the TCP segment that does the same as the packet's first chunk: INIT opens an association as a SYN does,
-/// the chunks of a shutdown are a FIN, ABORT is an RST, and anything else is data. Without a branch: the verifier would
-/// follow each of them through the whole path.
+/// The flags of the TCP segment that does the same as the packet's first chunk.
 ///
 /// # Safety
 /// [`LEN`] bytes at `at` lie in the frame.
 #[inline(always)]
 pub unsafe fn as_tcp_flags(at: usize) -> u8 {
     // SAFETY: as the caller promises.
-    let kind = u32::from(unsafe { load::<u8>(at + CHUNK) });
+    flags_of_chunk(unsafe { load::<u8>(at + CHUNK) })
+}
+
+/// The same by the chunk's type: INIT opens an association as a SYN does, the chunks of a shutdown are a FIN, ABORT is an
+/// RST, and anything else is data. Without a branch: the verifier would follow each of them through the whole path.
+#[inline(always)]
+pub const fn flags_of_chunk(kind: u8) -> u8 {
+    let kind = kind as u32;
     // All ones below 16, else zero.
     let known = kind.wrapping_sub(16) >> 28;
     (FLAGS >> ((kind & 15) * 4)) as u8 & known as u8

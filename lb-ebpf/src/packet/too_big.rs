@@ -94,7 +94,7 @@ pub fn answer_v4(ctx: &XdpContext, tags: u32, mtu: u32) -> Option<()> {
     Some(())
 }
 
-/// The same for an IPv6 packet.
+/// The same for an IPv6 packet, or the first fragment of one.
 #[inline(never)]
 pub fn answer_v6(ctx: &XdpContext, tags: u32, mtu: u32) -> Option<()> {
     let link = EthHdr::LEN + (tags as usize).min(MAX_TAGS) * VlanHdr::LEN;
@@ -112,7 +112,7 @@ pub fn answer_v6(ctx: &XdpContext, tags: u32, mtu: u32) -> Option<()> {
         )
     };
     let is_one_host = source[0].to_ne_bytes()[0] != 0xff && source != [0; 2];
-    if next == protocol::ICMPV6 || next == protocol::FRAGMENT || !is_one_host {
+    if next == protocol::ICMPV6 || !is_one_host {
         return None;
     }
     let payload = (ICMP_LEN + QUOTE_V6) as u64;

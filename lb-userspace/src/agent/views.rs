@@ -125,6 +125,7 @@ impl State {
             source_prefix: merge::source_prefix(service),
             quic: service.quic,
             quic_id: service.quic_id,
+            fragments: service.fragments,
             slow_start_ms: u64::try_from(service.slow_start.as_millis()).unwrap_or(u64::MAX),
             check: service.check.clone(),
             down_within_ms: down_within_ms(&service.check),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use changes::{DrainList, DrainState, DrainView, Preview, PreviewService};
 
 use crate::desired::{
-    model::{Admin, Algorithm, AttachMode, Check, Mode, Vip},
+    model::{Admin, Algorithm, AttachMode, Check, Fragments, Mode, Vip},
     quic::{IdLayout, ServerId},
 };
 
@@ -120,6 +120,8 @@ pub struct ServiceView {
     /// Where its connection ids name their server; none: they don't.
     #[serde(default)]
     pub quic_id: Option<IdLayout>,
+    /// Where fragments of its packets go.
+    pub fragments: Fragments,
     /// Time in which a backend rises to its weight, milliseconds; 0: at once.
     pub slow_start_ms: u64,
     /// Health check.

@@ -24,6 +24,7 @@ fn settings(arguments: SettingArguments, vip: Option<Vip>) -> Box<Settings> {
         source_prefix6: arguments.source_prefix6,
         quic: arguments.quic,
         quic_id: arguments.quic_id,
+        fragments: arguments.fragments,
         slow_start_ms: arguments.slow_start,
         check: CheckSettings {
             kind: arguments.check,

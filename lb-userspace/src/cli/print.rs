@@ -8,7 +8,7 @@ use crate::{
         BackendList, BackendView, HealthList, HealthState, NextHopView, Outcome, Preview, ServiceDetail,
         ServiceList, ServiceView, SlotsView, Stats, Status,
     },
-    desired::model::{Admin, Algorithm, Check, CheckKind, Mode},
+    desired::model::{Admin, Algorithm, Check, CheckKind, Fragments, Mode},
     error::Error,
 };
 
@@ -289,10 +289,14 @@ fn algorithm(service: &ServiceView) -> String {
         Algorithm::RoundRobin => "round-robin, tracks each flow".to_owned(),
         Algorithm::LeastConnections => "least-connections, tracks each flow".to_owned(),
     };
-    match service.quic_id {
+    let name = match service.quic_id {
         Some(layout) => format!("{name}, QUIC with server ids at {layout} of connection ids"),
         None if service.quic => format!("{name}, QUIC"),
         None => name,
+    };
+    match service.fragments {
+        Fragments::Follow => name,
+        Fragments::ByAddress => format!("{name}, fragments by address"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    model::{Admin, Algorithm, AttachMode, Drain, Mode, Prefix, Vip},
+    model::{Admin, Algorithm, AttachMode, Drain, Fragments, Mode, Prefix, Vip},
     quic::{IdLayout, ServerId},
 };
 
@@ -114,6 +114,8 @@ pub struct Settings {
     pub quic: Option<bool>,
     /// Where QUIC connection ids name their server.
     pub quic_id: Option<Change<IdLayout>>,
+    /// Where fragments go.
+    pub fragments: Option<Fragments>,
     /// Time in which a backend that becomes healthy rises to its weight, milliseconds. 0: at once.
     pub slow_start_ms: Option<u64>,
     /// Health check.

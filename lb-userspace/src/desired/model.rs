@@ -71,6 +71,9 @@ pub struct Service {
     /// Where connection ids name their server. None: they don't.
     #[serde(default)]
     pub quic_id: Option<IdLayout>,
+    /// Where fragments of its packets go.
+    #[serde(default)]
+    pub fragments: Fragments,
     /// Time in which a backend that becomes healthy rises to its weight. Zero: at once.
     #[serde(default, with = "millis", rename = "slow_start_ms")]
     pub slow_start: Duration,
@@ -91,6 +94,17 @@ pub enum Algorithm {
     RoundRobin,
     /// The less loaded of two random backends, by live connections per weight; each flow is tracked
     LeastConnections,
+}
+
+/// Where the fragments of a service's packets go. Only the first has the ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Fragments {
+    /// Where the first goes; those that arrive before it are dropped (default)
+    #[default]
+    Follow,
+    /// By a hash of both addresses, in any order: to another backend than the sender's whole packets
+    ByAddress,
 }
 
 /// Service address. Written `192.0.2.1:80/tcp`, `[2001:db8::1]:53/udp`; port 0 means any port. A range of ports is

@@ -11,7 +11,7 @@ use lb_common::{maps::MAX_BACKENDS, service::MAX_SERVICES, slot};
 use super::{
     check,
     command::{Change, Command, EncapSource, Settings},
-    model::{Admin, Algorithm, Backend, Desired, Drain, Mode, SCHEMA_VERSION, Service},
+    model::{Admin, Algorithm, Backend, Desired, Drain, Fragments, Mode, SCHEMA_VERSION, Service},
     quic::ServerId,
     validate, vips,
 };
@@ -97,6 +97,7 @@ pub fn validate(desired: &Desired) -> Result<(), Error> {
         validate::name(name)?;
         validate::service(name, service)?;
         vips::is_free(desired, name, service.vip)?;
+        vips::has_fragments(desired, name, service)?;
         if service.id == 0 || service.id >= MAX_SERVICES || !service_ids.insert(service.id) {
             return Err(Error::invalid(format!(
                 "service {name}: id {} is taken or out of range",
@@ -137,6 +138,7 @@ fn service_add(desired: &mut Desired, name: &str, settings: &Settings) -> Result
         source_prefix: None,
         quic: false,
         quic_id: None,
+        fragments: Fragments::default(),
         slow_start: Duration::ZERO,
         backends: BTreeMap::new(),
     };
@@ -194,6 +196,7 @@ fn change(desired: &mut Desired, name: &str, mut service: Service, settings: &Se
     service.check = check::changed(&service.check, &settings.check)?;
     choose(&mut service, settings)?;
     vips::is_free(desired, name, service.vip)?;
+    vips::has_fragments(desired, name, &service)?;
     validate::service(name, &service)?;
     desired.services.insert(name.to_owned(), service);
     Ok(())
@@ -204,6 +207,7 @@ fn choose(service: &mut Service, settings: &Settings) -> Result<(), Error> {
     service.algorithm = settings.algorithm.unwrap_or(service.algorithm);
     service.quic = settings.quic.unwrap_or(service.quic);
     service.quic_id = settings.quic_id.map_or(service.quic_id, Change::value);
+    service.fragments = settings.fragments.unwrap_or(service.fragments);
     service.slow_start = settings.slow_start_ms.map_or(service.slow_start, Duration::from_millis);
     let (own, other, option) = match service.vip.address {
         IpAddr::V4(_) => (settings.source_prefix4, settings.source_prefix6, "--source-prefix4"),

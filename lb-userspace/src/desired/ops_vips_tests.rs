@@ -39,6 +39,26 @@ fn ranges_overlap_with_no_other_range_and_prefixes_hold_none_of_their_backends()
 }
 
 #[test]
+fn fragments_without_ports_are_one_service_s_of_an_address() {
+    let by_address = |settings: &mut Settings| settings.fragments = Some(Fragments::ByAddress);
+    let state = after(&[
+        add_with("dns", "192.0.2.1:53/udp", by_address),
+        add("syslog", "192.0.2.1:514/udp"),
+        add_with("other", "192.0.2.2:53/udp", by_address),
+    ]);
+    assert_eq!(state.services["dns"].fragments, Fragments::ByAddress);
+    assert_eq!(state.services["syslog"].fragments, Fragments::Follow);
+    refused(
+        &state,
+        &set("syslog", by_address),
+        Kind::Conflict,
+        "go to service dns (192.0.2.1:53/udp) already",
+    );
+    let tcp = add_with("web", "192.0.2.3:80/tcp", by_address);
+    refused(&state, &tcp, Kind::InvalidConfiguration, "--fragments by-address is for UDP");
+}
+
+#[test]
 fn an_sctp_service_is_not_checked_and_is_no_quic() {
     let service = &after(&[add("sip", "192.0.2.1:5060/sctp")]).services["sip"];
     assert_eq!(

@@ -7,7 +7,7 @@ use lb_common::slot;
 
 use super::{
     check,
-    model::{Admin, Algorithm, Mode, Prefix, Protocol, Service},
+    model::{Admin, Algorithm, Fragments, Mode, Prefix, Protocol, Service},
     quic,
 };
 use crate::error::Error;
@@ -111,6 +111,11 @@ fn choice(service: &Service) -> Result<(), Error> {
     }
     if service.quic && service.vip.protocol != Protocol::Udp {
         return Err(Error::invalid("--quic is for UDP services"));
+    }
+    if service.fragments == Fragments::ByAddress && service.vip.protocol != Protocol::Udp {
+        return Err(Error::invalid(
+            "--fragments by-address is for UDP services: the fragments of a connection have to go where it goes",
+        ));
     }
     if service.slow_start > SLOW_START_MAX {
         return Err(Error::invalid(format!("a slow start of {:?} exceeds 1h", service.slow_start)));

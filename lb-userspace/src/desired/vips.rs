@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use lb_common::wide::{MAX_LENGTHS, MAX_RANGES, MAX_RANGES_EACH};
 
-use super::model::{Desired, Protocol, Vip};
+use super::model::{Desired, Fragments, Protocol, Service, Vip};
 use crate::error::Error;
 
 impl Vip {
@@ -90,6 +90,24 @@ pub(super) fn is_free(desired: &Desired, name: &str, vip: Vip) -> Result<(), Err
         )));
     }
     Ok(())
+}
+
+/// Whether a service of this name can have the fragments that it asks for: without ports they are one service's of an
+/// address.
+///
+/// # Errors
+/// Another one has them.
+pub(super) fn has_fragments(desired: &Desired, name: &str, service: &Service) -> Result<(), Error> {
+    let has = |service: &Service| service.fragments == Fragments::ByAddress;
+    let mut others = desired.services.iter().filter(|(other, _)| *other != name);
+    match others.find(|(_, other)| has(service) && has(other) && other.vip.place() == service.vip.place()) {
+        Some((owner, other)) => Err(Error::conflict(format!(
+            "service {name} ({}): fragments without ports go to service {owner} ({}) already; use --fragments follow for one \
+             of them, or another address",
+            service.vip, other.vip
+        ))),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,7 @@ pub(crate) const OBJECT: Object = Object {
         maps::SLOTS[2],
         maps::SLOTS[3],
         maps::FLOWS,
+        maps::FRAGMENTS,
         maps::BACKENDS,
         maps::HOPS,
         maps::LIVENESS,

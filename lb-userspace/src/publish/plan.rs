@@ -11,7 +11,10 @@ use lb_common::{
     maglev,
     maps::{MAX_BACKENDS, MAX_TX_PORTS},
     mode, round_robin,
-    service::{ANY_PORT, MAX_SERVICES, SERVICE_QUIC, SERVICE_ROUND_ROBIN, SERVICE_TRACKED, Service},
+    service::{
+        ANY_PORT, MAX_SERVICES, SERVICE_BY_ADDRESS, SERVICE_QUIC, SERVICE_ROUND_ROBIN, SERVICE_TRACKED,
+        Service,
+    },
     slot::SIZES,
     wire::protocol,
 };
@@ -142,6 +145,10 @@ pub(crate) fn service_entries(snapshot: &Snapshot) -> Entries {
         let icmp = if address.is_ipv4() { protocol::ICMP } else { protocol::ICMPV6 };
         let marker = EntryKey { port: ANY_PORT, last_port: ANY_PORT, protocol: icmp, ..key };
         family.insert(marker, ECHO_MARKER);
+        if service.flags & SERVICE_BY_ADDRESS != 0 {
+            let port = u16::from(key.protocol);
+            family.insert(EntryKey { port, last_port: port, protocol: protocol::FRAGMENT, ..key }, service);
+        }
     }
     entries
 }
@@ -224,7 +231,11 @@ mod tests {
             };
             snapshot.services.insert(id as u32 + 1, input);
         }
+        // Of UDP, and fragments without ports are its own.
+        snapshot.services.get_mut(&2).unwrap().flags = SERVICE_BY_ADDRESS;
         let [v4, v6] = service_entries(&snapshot);
+        let without_ports = v4.iter().find(|(key, _)| key.protocol == protocol::FRAGMENT).unwrap();
+        assert_eq!((without_ports.0.port, without_ports.0.last_port, without_ports.1.id), (17, 17, 2));
         let addresses = |entries: &BTreeMap<EntryKey, Service>, protocol: u8| -> Vec<String> {
             let marked = entries.iter().filter(|(_, service)| **service == ECHO_MARKER);
             marked
@@ -232,7 +243,7 @@ mod tests {
                 .map(|(key, _)| key.address.to_string())
                 .collect()
         };
-        assert_eq!((v4.len(), addresses(&v4, 1)), (5, vec!["192.0.2.1".to_owned(), "192.0.2.2".to_owned()]));
+        assert_eq!((v4.len(), addresses(&v4, 1)), (6, vec!["192.0.2.1".to_owned(), "192.0.2.2".to_owned()]));
         assert_eq!((v6.len(), addresses(&v6, 58)), (2, vec!["2001:db8::1".to_owned()]));
     }
 }

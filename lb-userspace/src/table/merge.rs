@@ -12,7 +12,8 @@ use lb_common::{
     },
     gue, mode,
     service::{
-        SERVICE_LEAST_CONNECTIONS, SERVICE_QUIC, SERVICE_QUIC_ID, SERVICE_ROUND_ROBIN, Service as Wire,
+        SERVICE_BY_ADDRESS, SERVICE_LEAST_CONNECTIONS, SERVICE_QUIC, SERVICE_QUIC_ID, SERVICE_ROUND_ROBIN,
+        Service as Wire,
     },
     slot,
 };
@@ -23,7 +24,7 @@ use super::{
     snapshot::{Member, ServiceInput, Snapshot},
 };
 use crate::{
-    desired::model::{self, Admin, Algorithm, CheckKind, Desired, Mode, Service},
+    desired::model::{self, Admin, Algorithm, CheckKind, Desired, Fragments, Mode, Service},
     net::{Egress, NextHop, NextHops},
     publish::Moment,
 };
@@ -127,8 +128,11 @@ fn flags(service: &Service) -> u16 {
         Algorithm::RoundRobin => SERVICE_ROUND_ROBIN,
         Algorithm::LeastConnections => SERVICE_LEAST_CONNECTIONS,
     };
-    let quic = if service.quic { SERVICE_QUIC } else { 0 };
-    algorithm | quic | if service.quic_id.is_some() { SERVICE_QUIC_ID } else { 0 }
+    let bit = |is_set: bool, bit: u16| if is_set { bit } else { 0 };
+    algorithm
+        | bit(service.quic, SERVICE_QUIC)
+        | bit(service.quic_id.is_some(), SERVICE_QUIC_ID)
+        | bit(service.fragments == Fragments::ByAddress, SERVICE_BY_ADDRESS)
 }
 
 /// Whether a backend of the service with this target takes traffic.

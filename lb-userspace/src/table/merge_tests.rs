@@ -338,7 +338,7 @@ fn flags_say_how_a_backend_is_chosen() {
             .flags
     };
     type Case = (&'static str, fn(&mut Settings), u16);
-    let cases: [Case; 7] = [
+    let cases: [Case; 8] = [
         ("192.0.2.1:80/tcp", |_| {}, 0),
         ("192.0.2.1:80/tcp", |set| set.algorithm = Some(Algorithm::RoundRobin), 2),
         ("192.0.2.1:80/tcp", |set| set.algorithm = Some(Algorithm::LeastConnections), 4),
@@ -350,6 +350,7 @@ fn flags_say_how_a_backend_is_chosen() {
             1 | 128 << 8,
         ),
         ("192.0.2.1:443/udp", |set| set.quic = Some(true), 8),
+        ("192.0.2.1:53/udp", |set| set.fragments = Some(Fragments::ByAddress), 128),
     ];
     for (vip, change, flags) in cases {
         assert_eq!(of(vip, change), flags, "{vip} {flags:#x}");

@@ -29,16 +29,24 @@ enum State {
 impl Reference {
     /// The id of the backend that a packet goes to.
     pub(super) fn choose(&mut self, packet: &Packet, service: Service, hash: u64) -> Result<u32, Reason> {
+        let slot_hash = self.slot_hash(&packet.flow, service, hash);
+        self.slot(service, slot_hash).ok_or(Reason::TableMissing)?;
+        let id = match self.named(packet, service) {
+            Some(named) => named,
+            None => self.choose_any(packet, service, hash)?,
+        };
+        self.sendable(id)
+    }
+
+    /// The same without a look at connection ids, whether or not packets can be sent to it; 0 for none.
+    pub(super) fn choose_any(&mut self, packet: &Packet, service: Service, hash: u64) -> Result<u32, Reason> {
         let hash = self.slot_hash(&packet.flow, service, hash);
         let (slot, former) = self.slot(service, hash).ok_or(Reason::TableMissing)?;
-        let id = if let Some(named) = self.named(packet, service) {
-            named
-        } else if is_steady(slot) && self.state(slot.backend()) != State::Down {
+        Ok(if is_steady(slot) && self.state(slot.backend()) != State::Down {
             slot.backend()
         } else {
             self.in_transition(packet, service, hash, (slot, former))
-        };
-        self.sendable(id)
+        })
     }
 
     /// The same for a packet that is about a flow but not of it: nothing is recorded, and nothing begins.
@@ -56,7 +64,7 @@ impl Reference {
     }
 
     /// The id, if packets can be sent there.
-    fn sendable(&self, id: u32) -> Result<u32, Reason> {
+    pub(super) fn sendable(&self, id: u32) -> Result<u32, Reason> {
         match self.state(id) {
             State::Ready => Ok(id),
             State::Unresolved => Err(Reason::NextHopUnresolved),

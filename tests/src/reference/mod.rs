@@ -10,6 +10,7 @@ mod quic;
 mod forward;
 mod too_big;
 mod icmp;
+mod fragment;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -106,6 +107,8 @@ pub struct Reference {
     /// Slots by class and id of their service.
     tables: HashMap<(u8, u32), Slots>,
     flows: HashMap<Flow, u32>,
+    /// Where first fragments went.
+    fragments: HashMap<fragment::Key, fragment::To>,
     counted: Counters,
     unknown_server_ids: u64,
 }
@@ -119,6 +122,7 @@ impl Reference {
             tables: world.services.iter().map(table).collect(),
             world: world.clone(),
             flows: HashMap::new(),
+            fragments: HashMap::new(),
             counted: BTreeMap::new(),
             unknown_server_ids: 0,
         }
@@ -129,6 +133,7 @@ impl Reference {
         let verdict = match parse::parse(frame) {
             Ok(packet) => self.balance(frame, &packet),
             Err(Reason::OtherProtocol) => self.icmp(frame),
+            Err(Reason::Fragment) => self.fragment(frame),
             Err(reason) => Err(reason),
         };
         let expected = match verdict {

@@ -106,7 +106,7 @@ pub fn after_extensions(mut payload: &[u8], mut protocol: u8) -> Result<(&[u8], 
 }
 
 /// Ports and flags; the rest is for the caller to fill in.
-fn transport(payload: &[u8], protocol: u8, addresses: (IpAddr, IpAddr)) -> Result<Packet, Reason> {
+pub fn transport(payload: &[u8], protocol: u8, addresses: (IpAddr, IpAddr)) -> Result<Packet, Reason> {
     let (source_port, destination_port, tcp_flags, rest) = match protocol {
         6 => {
             let header = payload.get(..TCP_HEADER).ok_or(Reason::Malformed)?;

@@ -93,6 +93,8 @@ const ROWS: &[Row] = &[
     ("backend add web 10.0.0.4 --quic-server-id 0g", 2, "hexadecimal"),
     ("backend add web 10.0.0.4 --quic-server-id 0a", 7, "--quic-id OFFSET:LENGTH"),
     ("backend add web 10.0.0.4 10.0.0.5 --quic-server-id 0a", 7, "one backend only"),
+    ("service add other --vip 192.0.2.1:81/tcp --fragments by-address", 7, "for UDP services"),
+    ("service add other --vip 192.0.2.1:81/udp --fragments maybe", 2, "maybe"),
     ("service add other --vip 192.0.2.1:81/tcp --slow-start soon", 2, "soon"),
     ("service add other --vip 192.0.2.1:81/tcp --slow-start 2h", 7, "exceeds 1h"),
     ("service set web --algorithm round-robin", 6, "connections would move"),

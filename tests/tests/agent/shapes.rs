@@ -22,7 +22,8 @@ fn answer(instance: &Instance, line: &str) -> Value {
     value
 }
 
-const SERVICE: &str = "algorithm backends_active backends_total bytes check down_within_ms encap_source gue_port id mode name packets quic quic_id slots \
+const SERVICE: &str = "algorithm backends_active backends_total bytes check down_within_ms encap_source fragments gue_port id mode name packets quic \
+     quic_id slots \
      slow_start_ms source_prefix table_size vip";
 const BACKEND: &str = "address admin bytes effective_weight health id next_hop packets quic_server_id service share_ppm slots \
                        tracked_flows weight";

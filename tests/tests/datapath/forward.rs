@@ -85,15 +85,11 @@ fn extension_headers_are_followed() {
         2,
     );
     row("behind a tag", v6(datagram(), 6).extension(0, 8).frame().tag(0x8100, 5), 2);
+    row("whole behind a fragment header", v6(data(), 5).extension(44, 8).frame(), 2);
+    row("the same after options", v6(data(), 5).extension(0, 8).extension(44, 8).frame(), 2);
     let six = v6(data(), 5).extension(0, 8).extension(60, 8).extension(43, 8).extension(51, 16);
     let six = six.extension(60, 8).extension(60, 8);
     rows.push(ends("six, one too many", &six.frame(), Reason::ExtensionHeaders));
-    rows.push(ends("a fragment", &v6(data(), 5).extension(44, 8).frame(), Reason::Fragment));
-    rows.push(ends(
-        "a fragment after options",
-        &v6(data(), 5).extension(0, 8).extension(44, 8).frame(),
-        Reason::Fragment,
-    ));
     rows.push(ends("no next header", &v6(packet::other(59, b"?"), 5).frame(), Reason::OtherProtocol));
     rows.push(ends(
         "an unknown header",

@@ -6,7 +6,7 @@ use lb_tests::{
     sctp,
 };
 
-use crate::world::{CLIENT_V4, balancer, check, data, datagram, ends, v4, v6, vip4};
+use crate::world::{CLIENT_V4, balancer, check, data, ends, v4, v6, vip4};
 
 #[test]
 fn not_ip_is_passed() {
@@ -48,27 +48,6 @@ fn other_traffic_is_passed() {
             Reason::NotService,
         ),
         ends("a tunnel", &v4(data(), 1).ip().in_v4(CLIENT_V4, vip4(1), 0).frame(), Reason::OtherProtocol),
-    ];
-    let mut balancer = balancer();
-    check(rows, |frame| balancer.run(frame).unwrap());
-}
-
-#[test]
-fn fragments_are_passed() {
-    let rows = vec![
-        ends(
-            "the first, with ports",
-            &v4(data(), 1).with(|ip| ip.fragment = 0x2000).frame(),
-            Reason::Fragment,
-        ),
-        ends("a later one", &v4(data(), 1).with(|ip| ip.fragment = 0x2010).frame(), Reason::Fragment),
-        ends("the last", &v4(datagram(), 2).with(|ip| ip.fragment = 0x0010).frame(), Reason::Fragment),
-        ends(
-            "the first behind a tag",
-            &v4(data(), 3).with(|ip| ip.fragment = 0x2000).frame().tag(0x8100, 1),
-            Reason::Fragment,
-        ),
-        ends("v6, whole packet in one fragment", &v6(data(), 7).extension(44, 8).frame(), Reason::Fragment),
     ];
     let mut balancer = balancer();
     check(rows, |frame| balancer.run(frame).unwrap());

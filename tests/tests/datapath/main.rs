@@ -6,6 +6,7 @@ mod world;
 mod forward;
 mod gue;
 mod headers;
+mod fragments;
 mod host;
 mod sctp;
 mod icmp_errors;

@@ -18,43 +18,49 @@ const PARAMETER_PROBLEM: u8 = 12;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 /// An IPv4 header without its options, in words as they stand in the packet.
-struct Header([u32; 5]);
+pub(in crate::packet) struct Header([u32; 5]);
 
 impl Header {
     #[inline(always)]
-    fn load(ctx: &XdpContext, at: u32, end: u32) -> Option<Self> {
+    pub(in crate::packet) fn load(ctx: &XdpContext, at: u32, end: u32) -> Option<Self> {
         reader::load(ctx, at, end).map(Self).filter(|header| header.0[0] as u8 >> 4 == 4)
     }
 
     /// Its length with options, in bytes.
     #[inline(always)]
-    fn length(&self) -> u32 {
+    pub(in crate::packet) fn length(&self) -> u32 {
         (self.0[0] & 0xf) * 4
     }
 
     #[inline(always)]
-    fn traffic_class(&self) -> u8 {
+    pub(in crate::packet) fn traffic_class(&self) -> u8 {
         (self.0[0] >> 8) as u8
     }
 
     /// Length of the packet.
     #[inline(always)]
-    fn total_length(&self) -> u32 {
+    pub(in crate::packet) fn total_length(&self) -> u32 {
         u32::from(u16::from_be((self.0[0] >> 16) as u16))
     }
 
     #[inline(always)]
-    fn fragment_offset(&self) -> u16 {
+    pub(in crate::packet) fn fragment_offset(&self) -> u16 {
         u16::from_be((self.0[1] >> 16) as u16) & FRAGMENT_OFFSET
     }
 
+    /// Identification, as loaded.
     #[inline(always)]
-    fn protocol(&self) -> u8 {
+    pub(in crate::packet) fn id(&self) -> u32 {
+        self.0[1] & 0xffff
+    }
+
+    #[inline(always)]
+    pub(in crate::packet) fn protocol(&self) -> u8 {
         (self.0[2] >> 8) as u8
     }
 
     #[inline(always)]
-    fn addresses(&self) -> u64 {
+    pub(in crate::packet) fn addresses(&self) -> u64 {
         u64::from(self.0[3]) | u64::from(self.0[4]) << 32
     }
 }

@@ -16,37 +16,37 @@ const FIRST_ERROR: u8 = 1;
 const LAST_ERROR: u8 = 4;
 
 /// An IPv6 header, in words as they stand in the packet.
-struct Header([u64; 5]);
+pub(in crate::packet) struct Header([u64; 5]);
 
 impl Header {
     #[inline(always)]
-    fn load(ctx: &XdpContext, at: u32, end: u32) -> Option<Self> {
+    pub(in crate::packet) fn load(ctx: &XdpContext, at: u32, end: u32) -> Option<Self> {
         reader::load(ctx, at, end).map(Self).filter(|header| header.0[0] as u8 >> 4 == 6)
     }
 
     #[inline(always)]
-    fn traffic_class(&self) -> u8 {
+    pub(in crate::packet) fn traffic_class(&self) -> u8 {
         (u16::from_be(self.0[0] as u16) >> 4) as u8
     }
 
     /// Length of the packet, this header included.
     #[inline(always)]
-    fn total_length(&self) -> u32 {
+    pub(in crate::packet) fn total_length(&self) -> u32 {
         Ipv6Hdr::LEN as u32 + u32::from(u16::from_be((self.0[0] >> 32) as u16))
     }
 
     #[inline(always)]
-    fn next(&self) -> u8 {
+    pub(in crate::packet) fn next(&self) -> u8 {
         (self.0[0] >> 48) as u8
     }
 
     #[inline(always)]
-    fn source(&self) -> [u64; 2] {
+    pub(in crate::packet) fn source(&self) -> [u64; 2] {
         [self.0[1], self.0[2]]
     }
 
     #[inline(always)]
-    fn destination(&self) -> [u64; 2] {
+    pub(in crate::packet) fn destination(&self) -> [u64; 2] {
         [self.0[3], self.0[4]]
     }
 }

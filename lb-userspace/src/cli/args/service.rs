@@ -7,7 +7,7 @@ use crate::{
     cli::parse::{encap_source, milliseconds, or_none, status_range},
     desired::{
         command::{Change, CheckName, EncapSource},
-        model::{Algorithm, Mode, Vip},
+        model::{Algorithm, Fragments, Mode, Vip},
         quic::IdLayout,
     },
 };
@@ -84,6 +84,9 @@ pub struct SettingArguments {
     /// Its connection ids hold a server id in plain text: bytes before it and its length, such as 1:4; `none`: they don't
     #[arg(long, value_parser = or_none::<IdLayout>, value_name = "OFFSET:LENGTH", allow_hyphen_values = true)]
     pub quic_id: Option<Change<IdLayout>>,
+    /// Where fragments go: where the first went (default), or by address, for UDP whose fragments are reordered
+    #[arg(long, value_enum)]
+    pub fragments: Option<Fragments>,
     /// Time in which a backend that becomes healthy or ready rises to its weight, in ten steps; 0s: at once (default)
     #[arg(long, value_parser = milliseconds, value_name = "TIME")]
     pub slow_start: Option<u64>,

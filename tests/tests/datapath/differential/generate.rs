@@ -57,7 +57,9 @@ fn sound(random: &mut Random, (address, port, protocol): (IpAddr, u16, u8)) -> F
                 ip.ttl = random.next() as u8;
                 ip.options = (0..options).map(|_| random.next() as u8).collect();
                 if random.one_in(12) {
-                    ip.fragment = random.next() as u16;
+                    let any = random.next() as u16;
+                    ip.fragment = random.pick(&[0x2000, 0x2000, 0x2100, 0x00b9, any]);
+                    ip.id = random.below(3) as u16;
                 }
             });
             ip.frame()
@@ -68,14 +70,23 @@ fn sound(random: &mut Random, (address, port, protocol): (IpAddr, u16, u8)) -> F
                 ip.traffic_class = random.next() as u8;
                 ip.flow_label = random.next() as u32 & 0xf_ffff;
             });
-            if random.one_in(3) {
+            if random.one_in(10) {
+                ip = ip.extension(44, 8);
+            } else if random.one_in(3) {
                 for _ in 0..random.below(8) {
                     let number = random.pick(&[0, 43, 51, 60, 0, 43, 51, 60, 44]);
                     let most = if number == 44 { 1 } else { 4 };
                     ip = ip.extension(number, 8 * (1 + random.below(most)));
                 }
             }
-            ip.frame()
+            let ip = ip.ip();
+            // First, later, whole: where the fragment header is the first header.
+            if ip.bytes()[6] == 44 && ip.bytes().len() >= 48 && random.one_in(2) {
+                let (high, low) = random.pick(&[(0, 1), (0, 1), (1, 1), (5, 0xc8), (0, 0)]);
+                ip.patch(42, &[high, low, 0, 0, 0, random.below(3) as u8]).frame()
+            } else {
+                ip.frame()
+            }
         }
     };
     let padding = if random.one_in(4) { random.below(40) } else { 0 };

@@ -6,7 +6,7 @@ use lb_common::{
     backend::{BACKEND_LOCAL, BACKEND_MULTIPATH, BACKEND_PRESENT, BACKEND_RESOLVED, Backend, hop_key},
     mode,
     quic::{Layout, ServerKey},
-    service::{SERVICE_QUIC, SERVICE_QUIC_ID, Service},
+    service::{SERVICE_BY_ADDRESS, SERVICE_QUIC, SERVICE_QUIC_ID, Service},
     slot::Slot,
     wide::{self, PortRange},
 };
@@ -31,6 +31,9 @@ pub fn world() -> World {
     wide_services(&mut world);
     quic_ids(&mut world);
     world.services.extend(markers(&world));
+    // Where first fragments went is forgotten by time.
+    world.now_s = Some(1_000);
+    by_address(&mut world);
     world
 }
 
@@ -174,4 +177,16 @@ fn markers(world: &World) -> Vec<WorldService> {
         WorldService { prefix, ..service(0, address, 0, protocol, mode::ECHO, Slots::Missing) }
     };
     addresses.into_iter().step_by(3).map(marker).collect()
+}
+
+/// A service of either family whose fragments go by their addresses.
+fn by_address(world: &mut World) {
+    for (id, is_v6, mode) in [(81, false, mode::L2), (82, true, mode::IPIP)] {
+        let shared = Slots::shared(&if is_v6 { [2, 1, 10, 24] } else { [11, 12, 13, 14] });
+        let own = flagged(on(id, is_v6, 53, UDP, mode, shared), SERVICE_BY_ADDRESS);
+        let without_ports = WorldService { port: UDP.into(), protocol: 44, ..own.clone() };
+        let icmp = if is_v6 { 58 } else { 1 };
+        let marker = service(0, own.address, 0, icmp, mode::ECHO, Slots::Missing);
+        world.services.extend([own, without_ports, marker]);
+    }
 }
