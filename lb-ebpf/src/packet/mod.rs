@@ -13,6 +13,7 @@ pub mod reader;
 pub mod extensions;
 pub mod icmp;
 pub mod rewrite;
+pub mod tag;
 pub mod too_big;
 pub mod tunnel;
 pub mod skb;

@@ -15,6 +15,7 @@ mod reasons;
 mod too_big;
 mod choice;
 mod hops;
+mod vlan;
 mod transition;
 mod algorithms;
 mod caps;
