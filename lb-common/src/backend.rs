@@ -14,23 +14,23 @@ pub struct Backend {
     pub next_hop_mac: [u8; 6],
     /// MAC address of the egress interface.
     pub source_mac: [u8; 6],
-    /// Egress interface.
+    /// Egress interface; never a VLAN device but the one below it, see [`Backend::vlan`].
     pub ifindex: u32,
     /// Index of the `LIVENESS` map.
     pub target: u32,
-    /// Index of the egress interface in the `TX_PORTS` map (a DEVMAP).
-    pub tx_port: u16,
+    /// Id of the VLAN on [`Backend::ifindex`] that the next hop is in; zero: none, frames leave without a tag.
+    pub vlan: u16,
     /// Share of new connections relative to the service's other backends. Zero: drained, gets none.
     pub weight: u16,
-    /// `BACKEND_*` bits. Zero: the entry is vacant.
+    /// `BACKEND_*` bits, and [`Backend::hops`]. Zero: the entry is vacant.
     pub flags: u8,
     /// Family of [`Backend::address`] and [`Backend::source`].
     pub family: u8,
     /// How many low bits of [`Backend::source`] are replaced by bits of the flow hash (0 to 32).
     pub source_spread_bits: u8,
-    /// With [`BACKEND_MULTIPATH`]: how many next hops lead there, this entry's included, up to [`MAX_HOPS`].
-    pub hops: u8,
-    /// Largest IP packet that the egress interface takes, in bytes.
+    /// Index of the egress interface in the `TX_PORTS` map (a DEVMAP).
+    pub tx_port: u8,
+    /// Largest IP packet that the egress interface takes, or the VLAN device on it, in bytes.
     pub mtu: u16,
     /// Port on the backend, network byte order, for the modes that translate it (zero: unchanged). For
     /// [`crate::mode::GUE`]: destination port of the outer datagrams.
@@ -49,9 +49,25 @@ pub const BACKEND_RESOLVED: u8 = 1 << 1;
 pub const BACKEND_LOCAL: u8 = 1 << 2;
 /// Several next hops lead there, of which each flow takes one: the others are in the `HOPS` map.
 pub const BACKEND_MULTIPATH: u8 = 1 << 3;
+/// Where the flags have the number of next hops, less one: in the three highest bits.
+const HOPS_SHIFT: u32 = 5;
 
 /// Next hops of one backend.
 pub const MAX_HOPS: u8 = 8;
+
+impl Backend {
+    /// How many next hops lead there, this entry's included: one, unless [`BACKEND_MULTIPATH`] is set.
+    #[inline(always)]
+    pub const fn hops(&self) -> u8 {
+        (self.flags >> HOPS_SHIFT) + 1
+    }
+
+    /// Flags of an entry that is the first of so many next hops, from 2 to [`MAX_HOPS`].
+    pub const fn multipath_flags(hops: u8) -> u8 {
+        let most = if hops < MAX_HOPS { hops } else { MAX_HOPS };
+        BACKEND_MULTIPATH | most.saturating_sub(1) << HOPS_SHIFT
+    }
+}
 
 /// Key of the `HOPS` map: a next hop of a backend, from 1. The entry in `BACKENDS` is number 0.
 #[inline(always)]
@@ -66,3 +82,21 @@ pub const TARGET_UP: u32 = 0;
 pub const TARGET_DOWN: u32 = 1;
 
 const _: () = assert!(size_of::<Backend>() == 64);
+const _: () = assert!((MAX_HOPS - 1) >> (u8::BITS - HOPS_SHIFT) == 0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_hops_stands_beside_the_flags() {
+        let ready = BACKEND_PRESENT | BACKEND_RESOLVED;
+        assert_eq!(Backend { flags: ready, ..Backend::default() }.hops(), 1);
+        for hops in 2..=MAX_HOPS {
+            let backend = Backend { flags: ready | Backend::multipath_flags(hops), ..Backend::default() };
+            assert_eq!(backend.hops(), hops);
+            assert_eq!(backend.flags & 0xf, ready | BACKEND_MULTIPATH);
+        }
+        assert_eq!(Backend::multipath_flags(MAX_HOPS + 1), Backend::multipath_flags(MAX_HOPS));
+    }
+}

@@ -69,5 +69,5 @@ pub const RATE_SOURCES: u32 = 65_536;
 pub const MAX_DECAP_VIPS: u32 = 4_096;
 
 const _: () = assert!(crate::event::Event::ALL.len() <= MAX_EVENTS as usize);
-const _: () = assert!(MAX_TX_PORTS <= u16::MAX as u32 + 1);
+const _: () = assert!(MAX_TX_PORTS <= u8::MAX as u32 + 1);
 const _: () = assert!(crate::verdict::Reason::ALL.len() <= MAX_REASONS as usize);

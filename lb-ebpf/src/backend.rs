@@ -60,7 +60,7 @@ pub fn by_hop((id, backend): Chosen, hash: u64) -> Chosen {
     if backend.flags & BACKEND_MULTIPATH == 0 {
         return (id, backend);
     }
-    let hop = ((hash & u64::from(u32::MAX)) * u64::from(backend.hops)) >> 32;
+    let hop = ((hash & u64::from(u32::MAX)) * u64::from(backend.hops())) >> 32;
     // SAFETY: entries are read only; one that is being replaced is whole in its new or its former memory.
     let other = unsafe { HOPS.get(hop_key(id, hop as u32)) };
     // Number 0 is not in the map, and any other may be missing while the agent writes.

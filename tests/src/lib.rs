@@ -29,4 +29,6 @@ pub mod traffic;
 pub mod unique;
 pub mod wait;
 pub mod world;
+mod bytecode;
 mod xdp_pass;
+pub mod vlan_port;

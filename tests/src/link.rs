@@ -21,6 +21,8 @@ pub enum Offload {
     Tso,
     /// Merging on receipt. On a veth it switches NAPI on, which XDP_REDIRECT into the device's peer needs.
     Gro,
+    /// VLAN tags left to the device: XDP at its peer would not see them.
+    TxVlan,
 }
 
 /// Connects two namespaces by a veth pair with one queue per CPU, both ends up, without offloads on sending and with
@@ -61,13 +63,25 @@ struct EthtoolValue {
 }
 
 fn ethtool(interface: &str, offload: Offload, on: bool) -> io::Result<()> {
-    const SIOCETHTOOL: libc::Ioctl = 0x8946;
+    const GET_FLAGS: u32 = 0x25;
+    const SET_FLAGS: u32 = 0x26;
+    const FLAG_TX_VLAN: u32 = 1 << 7;
     let command = match offload {
         Offload::TxChecksum => 0x17,
         Offload::Tso => 0x1f,
         Offload::Gro => 0x2c,
+        Offload::TxVlan => {
+            let others = ask(interface, EthtoolValue { command: GET_FLAGS, data: 0 })? & !FLAG_TX_VLAN;
+            let data = if on { others | FLAG_TX_VLAN } else { others };
+            return ask(interface, EthtoolValue { command: SET_FLAGS, data }).map(drop);
+        }
     };
-    let mut value = EthtoolValue { command, data: u32::from(on) };
+    ask(interface, EthtoolValue { command, data: u32::from(on) }).map(drop)
+}
+
+/// One request to the device; the value as the kernel leaves it.
+fn ask(interface: &str, mut value: EthtoolValue) -> io::Result<u32> {
+    const SIOCETHTOOL: libc::Ioctl = 0x8946;
     // SAFETY: all zeros is a valid ifreq.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes().take(libc::IFNAMSIZ - 1)) {
@@ -78,5 +92,5 @@ fn ethtool(interface: &str, offload: Offload, on: bool) -> io::Result<()> {
     // SAFETY: the request and the value that it points to live until the call returns, which writes nothing beyond them.
     let result =
         unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&socket), SIOCETHTOOL, &raw mut request) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 { Ok(value.data) } else { Err(io::Error::last_os_error()) }
 }

@@ -342,6 +342,13 @@ impl Frame {
         self
     }
 
+    /// Takes all VLAN tags off.
+    #[must_use]
+    pub fn untagged(mut self) -> Self {
+        self.tags.clear();
+        self
+    }
+
     /// Adds bytes after the packet, as Ethernet does to reach its smallest length.
     #[must_use]
     pub fn padding(mut self, bytes: usize) -> Self {

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapInfo, PerCpuArray, xdp::DevMap},
-    programs::{ProgramFd, Xdp},
+    programs::{ProgramFd, Xdp, xdp::XdpMode},
 };
 use lb_common::{
     backend::{Backend, TARGET_DOWN},
@@ -288,6 +288,14 @@ impl Balancer {
         let counted = delta(&self.before, &after);
         self.before = after;
         Ok(counted)
+    }
+
+    /// Attaches the program to an interface, natively or in the generic mode. It goes with the balancer.
+    pub fn attach(&mut self, interface: &str, natively: bool) -> Result<()> {
+        let program: &mut Xdp = self.ebpf.program_mut("lb").context("no program lb")?.try_into()?;
+        let mode = if natively { XdpMode::Driver } else { XdpMode::Skb };
+        program.attach(interface, mode).with_context(|| format!("can't attach to {interface}"))?;
+        Ok(())
     }
 
     /// The loaded program, to be called by another.

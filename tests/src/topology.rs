@@ -47,7 +47,8 @@ pub struct Topology {
     pub backends: Vec<Backend>,
     // Links before namespaces would do as well: the kernel drops a link with its interface.
     _programs: Vec<OwnedFd>,
-    _switch: Option<Netns>,
+    /// The segment of a network with one arm; its ports are called as who is plugged in.
+    pub switch: Option<Netns>,
 }
 
 impl Topology {
@@ -82,7 +83,7 @@ impl Topology {
             })
             .collect::<Result<Vec<_>>>()?;
         let program = xdp_pass::attach((&switch, "lb"))?;
-        Ok(Self { client, lb: Arc::new(lb), backends, _programs: vec![program], _switch: Some(switch) })
+        Ok(Self { client, lb: Arc::new(lb), backends, _programs: vec![program], switch: Some(switch) })
     }
 
     /// The balancer between the client and the backends, each on a link of its own: packets leave on another interface
@@ -117,7 +118,7 @@ impl Topology {
                 Ok(Backend { netns: Arc::new(netns), v4: Ipv4Addr::new(10, 2, net, 2), v6 })
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self { client, lb: Arc::new(lb), backends, _programs: Vec::new(), _switch: None })
+        Ok(Self { client, lb: Arc::new(lb), backends, _programs: Vec::new(), switch: None })
     }
 }
 

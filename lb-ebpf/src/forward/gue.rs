@@ -4,9 +4,12 @@ use aya_ebpf::programs::XdpContext;
 use lb_common::{addr::FAMILY_V6, backend::Backend, gue, verdict::Reason, wire::protocol};
 use network_types::{eth::EtherType, udp::UdpHdr};
 
-use lb_ebpf::packet::{Flow, Packet, rewrite};
+use lb_ebpf::packet::rewrite;
 
-use super::outer::{self, Inner};
+use super::{
+    Shape,
+    outer::{self, Inner},
+};
 
 /// An outer IPv4 and a UDP header.
 #[repr(C)]
@@ -34,21 +37,16 @@ pub const OVER_V6_LEN: usize = size_of::<OverV6>();
 /// # Errors
 /// [`Reason::NoHeadroom`] if the driver left no room for it; the packet is then as it came in.
 #[inline(always)]
-pub fn forward<F: Flow>(
-    ctx: &XdpContext,
-    packet: &Packet<F>,
-    backend: &Backend,
-    hash: u64,
-) -> Result<(), Reason> {
-    let length = packet.length + UdpHdr::LEN as u32;
+pub fn forward(ctx: &XdpContext, shape: Shape, backend: &Backend, hash: u64) -> Result<(), Reason> {
+    let length = shape.length + UdpHdr::LEN as u32;
     let udp = header(length, backend, hash);
-    let inner = Inner { protocol: protocol::UDP, length, traffic_class: packet.traffic_class };
+    let inner = Inner { protocol: protocol::UDP, length, traffic_class: shape.traffic_class };
     if backend.family == FAMILY_V6 {
         let headers = OverV6 { ip: outer::v6(inner, backend, hash), udp };
-        rewrite::push(ctx, packet.tags, backend, EtherType::Ipv6, headers)
+        rewrite::push(ctx, shape.tags, backend, EtherType::Ipv6, headers)
     } else {
         let headers = OverV4 { ip: outer::v4(inner, backend, hash), udp };
-        rewrite::push(ctx, packet.tags, backend, EtherType::Ipv4, headers)
+        rewrite::push(ctx, shape.tags, backend, EtherType::Ipv4, headers)
     }
 }
 

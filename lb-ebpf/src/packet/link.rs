@@ -14,7 +14,8 @@ use super::frame::{Frame, load};
 pub const IPV4: u16 = EtherType::Ipv4 as u16;
 /// EtherType of IPv6, as loaded from a frame.
 pub const IPV6: u16 = EtherType::Ipv6 as u16;
-const VLAN: u16 = EtherType::Ieee8021q as u16;
+/// EtherType of a VLAN tag, as loaded from a frame.
+pub const VLAN: u16 = EtherType::Ieee8021q as u16;
 const SERVICE_VLAN: u16 = EtherType::Ieee8021ad as u16;
 
 /// VLAN tags that are followed; a packet with more is not for us.

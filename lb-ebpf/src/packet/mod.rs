@@ -14,6 +14,7 @@ pub mod extensions;
 pub mod fragment;
 pub mod icmp;
 pub mod rewrite;
+pub mod tag;
 pub mod too_big;
 pub mod tunnel;
 pub mod skb;

@@ -22,7 +22,7 @@ pub(super) const ETHER_TYPE: usize = offset_of!(EthHdr, ether_type);
 /// Longest header before layer 3.
 pub(super) const MAX_LINK: usize = EthHdr::LEN + MAX_TAGS * VlanHdr::LEN;
 /// Both addresses of an Ethernet header, as they stand there.
-type Macs = [u32; 3];
+pub(super) type Macs = [u32; 3];
 
 const _: () = assert!(size_of::<Macs>() == ETHER_TYPE);
 const _: () = assert!(offset_of!(Backend, next_hop_mac) == 0 && offset_of!(Backend, source_mac) == 6);

@@ -92,6 +92,7 @@ impl State {
 fn anywhere() -> Egress {
     Egress {
         ifindex: 1,
+        vlan: None,
         ifname: String::new(),
         source_mac: [0; 6],
         next_hop_mac: [0; 6],

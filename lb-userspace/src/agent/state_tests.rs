@@ -50,6 +50,7 @@ fn desired() -> Desired {
 fn egress() -> NextHop {
     NextHop::Resolved(vec![Egress {
         ifindex: 7,
+        vlan: None,
         ifname: "eth7".to_owned(),
         source_mac: [2, 0, 0, 0, 0, 1],
         next_hop_mac: [2, 0, 0, 0, 0, 2],

@@ -297,12 +297,14 @@ fn next_hop(ways: &[Egress]) -> NextHopView {
     };
     let way = |way: &Egress| WayView {
         interface: way.ifname.clone(),
+        vlan: way.vlan,
         mac: mac(way.next_hop_mac),
         gateway: way.gateway,
     };
-    let WayView { interface, mac, gateway } = way(first);
+    let WayView { interface, vlan, mac, gateway } = way(first);
     NextHopView::Resolved {
         interface,
+        vlan,
         mac,
         gateway,
         mtu_bytes: first.mtu,

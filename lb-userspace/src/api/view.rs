@@ -245,6 +245,9 @@ pub enum NextHopView {
     Resolved {
         /// Egress interface.
         interface: String,
+        /// Id in the VLAN tag that frames leave with; none if they have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vlan: Option<u16>,
         /// MAC address that packets go to.
         mac: String,
         /// Gateway; none if the backend is on link.
@@ -269,6 +272,9 @@ pub enum NextHopView {
 pub struct WayView {
     /// Egress interface.
     pub interface: String,
+    /// Id in the VLAN tag that frames leave with; none if they have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
     /// MAC address that packets go to.
     pub mac: String,
     /// Gateway; none if the backend is on link.

@@ -365,10 +365,11 @@ fn check(check: &Check) -> String {
 
 fn next_hop(backend: &BackendView) -> String {
     match &backend.next_hop {
-        NextHopView::Resolved { interface, mac, gateway, others, .. } => {
+        NextHopView::Resolved { interface, vlan, mac, gateway, others, .. } => {
+            let tag = vlan.map(|id| format!(" (VLAN {id})")).unwrap_or_default();
             let via = gateway.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
             let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
-            format!("{mac} on {interface}{via}{more}")
+            format!("{mac} on {interface}{tag}{via}{more}")
         }
         NextHopView::Local => "this host".to_owned(),
         NextHopView::Unresolved { reason } => {

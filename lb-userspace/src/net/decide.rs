@@ -4,15 +4,16 @@ use std::net::IpAddr;
 
 use super::{
     Egress, NextHop,
-    facts::{Link, Neighbour, Path, Route},
+    facts::{Link, Neighbour, NeighbourKey, Path, Route, Vlan},
 };
 
-/// The next hop to `address`, given its route and what `known` says of the link and the neighbour of a path. Of several
-/// paths, those that can't be used now are left out.
+/// The next hop to `address`, given its route, what is known of interfaces by index and of neighbours. Of several paths,
+/// those that can't be used now are left out.
 pub(super) fn next_hop<'a>(
     address: IpAddr,
     route: &Route,
-    known: impl Fn(&Path) -> (Option<&'a Link>, Option<Neighbour>),
+    link_of: impl Fn(u32) -> Option<&'a Link>,
+    neighbour: impl Fn(NeighbourKey) -> Option<Neighbour>,
 ) -> NextHop {
     let paths = match route {
         Route::Paths(paths) => paths,
@@ -21,11 +22,10 @@ pub(super) fn next_hop<'a>(
     };
     let (mut ways, mut obstacle) = (Vec::new(), None);
     for path in paths {
-        let (link, neighbour) = known(path);
-        if link.is_some_and(|link| link.loopback) {
+        if link_of(path.ifindex).is_some_and(|link| link.loopback) {
             return NextHop::Local;
         }
-        match egress(address, path, link, neighbour) {
+        match egress(address, path, &link_of, &neighbour) {
             Ok(way) => ways.push(way),
             Err(why) => obstacle = obstacle.or(Some(why)),
         }
@@ -36,9 +36,46 @@ pub(super) fn next_hop<'a>(
     }
 }
 
-/// The link as far as packets can leave through it; else why not.
-pub(super) fn usable<'a>(path: &Path, link: Option<&'a Link>) -> Result<&'a Link, String> {
-    let link = link.ok_or_else(|| format!("interface {} of the route is gone", path.ifindex))?;
+/// Where packets of a path leave.
+pub(super) struct Exit<'a> {
+    /// The route's interface.
+    pub(super) link: &'a Link,
+    /// The interface that sends the frames.
+    pub(super) ifindex: u32,
+    /// Id in their tag, if they have one.
+    pub(super) vlan: Option<u16>,
+}
+
+/// Where packets of a path leave, as far as they can; else why not.
+pub(super) fn usable<'a>(path: &Path, link_of: impl Fn(u32) -> Option<&'a Link>) -> Result<Exit<'a>, String> {
+    let gone = || format!("interface {} of the route is gone", path.ifindex);
+    let link = working(link_of(path.ifindex).ok_or_else(gone)?)?;
+    let Some(Vlan { id, is_service, below }) = link.vlan else {
+        return Ok(Exit { link, ifindex: path.ifindex, vlan: None });
+    };
+    let name = &link.name;
+    if is_service {
+        return Err(format!(
+            "{name} is a VLAN of 802.1ad, and lb sends tags of 802.1Q only; make it one of those"
+        ));
+    }
+    let ifindex = below.ok_or_else(|| {
+        format!("the interface below VLAN {name} is in another network namespace; run lb in that one")
+    })?;
+    let lower = link_of(ifindex).ok_or_else(|| format!("the interface below VLAN {name} is gone"))?;
+    if lower.vlan.is_some() {
+        return Err(format!(
+            "{name} is a VLAN inside VLAN {}, and lb sends one tag only; reach the backend by a single one",
+            lower.name
+        ));
+    }
+    working(lower)?;
+    // A tag with the id 0 has a priority and no VLAN.
+    Ok(Exit { link, ifindex, vlan: Some(id).filter(|id| *id != 0) })
+}
+
+/// The interface, if XDP can send through it.
+fn working(link: &Link) -> Result<&Link, String> {
     if link.mac.is_none() {
         return Err(format!(
             "the route leaves through {}, which has no MAC addresses: XDP needs an Ethernet interface",
@@ -54,15 +91,15 @@ pub(super) fn usable<'a>(path: &Path, link: Option<&'a Link>) -> Result<&'a Link
     Ok(link)
 }
 
-fn egress(
+fn egress<'a>(
     address: IpAddr,
     path: &Path,
-    link: Option<&Link>,
-    neighbour: Option<Neighbour>,
+    link_of: impl Fn(u32) -> Option<&'a Link>,
+    neighbour: impl Fn(NeighbourKey) -> Option<Neighbour>,
 ) -> Result<Egress, String> {
-    let link = usable(path, link)?;
+    let Exit { link, ifindex, vlan } = usable(path, link_of)?;
     let (_, asked) = path.neighbour(address);
-    let next_hop_mac = neighbour.and_then(Neighbour::mac).ok_or_else(|| {
+    let next_hop_mac = neighbour(path.neighbour(address)).and_then(Neighbour::mac).ok_or_else(|| {
         let question = if asked.is_ipv4() { "ARP" } else { "neighbour discovery" };
         format!("neighbour {asked} on {} has not answered {question}; is it up and on this link?", link.name)
     })?;
@@ -72,9 +109,10 @@ fn egress(
     })?;
     let mtu = path.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu));
     Ok(Egress {
-        ifindex: path.ifindex,
+        ifindex,
+        vlan,
         ifname: link.name.clone(),
-        // `usable` has asked for it.
+        // `working` has asked for it.
         source_mac: link.mac.unwrap_or_default(),
         next_hop_mac,
         gateway: path.gateway,
@@ -96,11 +134,19 @@ mod tests {
 
     fn link() -> Link {
         let name = "eth1".into();
-        Link { name, mac: Some([2, 0, 0, 0, 0, 1]), mtu: 1_500, loopback: false, up: true, running: true }
+        Link {
+            name,
+            mac: Some([2, 0, 0, 0, 0, 1]),
+            mtu: 1_500,
+            loopback: false,
+            up: true,
+            running: true,
+            vlan: None,
+        }
     }
 
     fn through(paths: Vec<Path>, link: Option<&Link>, neighbour: Option<Neighbour>) -> NextHop {
-        next_hop(ADDRESS, &Route::Paths(paths), |_| (link, neighbour))
+        next_hop(ADDRESS, &Route::Paths(paths), |_| link, |_| neighbour)
     }
 
     fn resolved(hop: NextHop) -> Egress {
@@ -127,10 +173,11 @@ mod tests {
             .collect();
         let link = link();
         let without = |failed: &[u32]| {
-            next_hop(ADDRESS, &Route::Paths(paths.clone()), |path| {
-                let failed = failed.contains(&path.ifindex);
-                (Some(&link), Some(if failed { Neighbour::Failed } else { Neighbour::Valid(MAC) }))
-            })
+            let neighbour = |(ifindex, _): NeighbourKey| {
+                let failed = failed.contains(&ifindex);
+                Some(if failed { Neighbour::Failed } else { Neighbour::Valid(MAC) })
+            };
+            next_hop(ADDRESS, &Route::Paths(paths.clone()), |_| Some(&link), neighbour)
         };
         let ways = |hop: &NextHop| hop.ways().iter().map(|way| way.ifindex).collect::<Vec<_>>();
         assert_eq!(ways(&without(&[])), [1, 2, 3]);
@@ -151,9 +198,69 @@ mod tests {
 
     #[test]
     fn an_address_of_this_host_is_local() {
-        assert_eq!(next_hop(ADDRESS, &Route::Local, |_| (None, None)), NextHop::Local);
+        assert_eq!(next_hop(ADDRESS, &Route::Local, |_| None, |_| None), NextHop::Local);
         let loopback = Link { loopback: true, mac: None, ..link() };
         assert_eq!(through(vec![path()], Some(&loopback), None), NextHop::Local);
+    }
+
+    /// `eth1.10` of the number 3 on `eth1` of the number 2.
+    fn through_vlan(change: impl FnOnce(&mut Link, &mut Link)) -> NextHop {
+        let vlan = Some(Vlan { id: 10, is_service: false, below: Some(2) });
+        let (name, mac) = ("eth1.10".into(), Some([2, 0, 0, 0, 0, 3]));
+        let (mut device, mut lower) = (Link { name, mac, mtu: 1_400, vlan, ..link() }, link());
+        change(&mut device, &mut lower);
+        let link_of = |ifindex| match ifindex {
+            3 => Some(&device),
+            2 => Some(&lower),
+            _ => None,
+        };
+        let neighbour = |key| (key == (3, ADDRESS)).then_some(Neighbour::Valid(MAC));
+        next_hop(ADDRESS, &Route::Paths(vec![path()]), link_of, neighbour)
+    }
+
+    #[test]
+    fn a_vlan_device_is_its_tag_on_the_interface_below() {
+        let egress = resolved(through_vlan(|_, _| {}));
+        let expected = Egress {
+            ifindex: 2,
+            vlan: Some(10),
+            ifname: "eth1.10".into(),
+            source_mac: [2, 0, 0, 0, 0, 3],
+            next_hop_mac: MAC,
+            gateway: None,
+            source: [10, 0, 0, 1].into(),
+            mtu: 1_400,
+        };
+        assert_eq!(egress, expected);
+        let priority_only = |device: &mut Link, _: &mut Link| device.vlan.as_mut().unwrap().id = 0;
+        let egress = resolved(through_vlan(priority_only));
+        assert_eq!((egress.ifindex, egress.vlan), (2, None));
+    }
+
+    #[test]
+    fn a_vlan_device_that_cannot_be_used_says_why() {
+        let inner = Some(Vlan { id: 5, is_service: false, below: Some(9) });
+        for (hop, part) in [
+            (through_vlan(|device, _| device.up = false), "eth1.10 is down"),
+            (through_vlan(|_, lower| lower.up = false), "interface eth1 is down"),
+            (through_vlan(|_, lower| lower.running = false), "eth1 has no carrier"),
+            (through_vlan(|_, lower| lower.mac = None), "eth1, which has no MAC addresses"),
+            (through_vlan(|_, lower| lower.vlan = inner), "eth1.10 is a VLAN inside VLAN eth1,"),
+            (through_vlan(|device, _| device.vlan.as_mut().unwrap().is_service = true), "802.1ad"),
+            (
+                through_vlan(|device, _| device.vlan.as_mut().unwrap().below = None),
+                "another network namespace",
+            ),
+            (
+                through_vlan(|device, _| device.vlan.as_mut().unwrap().below = Some(7)),
+                "below VLAN eth1.10 is gone",
+            ),
+        ] {
+            match hop {
+                NextHop::Unresolved(why) => assert!(why.contains(part), "{why:?} lacks {part:?}"),
+                other => panic!("{other:?}, expected {part:?}"),
+            }
+        }
     }
 
     #[test]
@@ -162,7 +269,7 @@ mod tests {
         let one = |path, link: Option<&Link>, neighbour| through(vec![path], link, neighbour);
         let v6_gateway = Path { gateway: Some("fe80::1".parse().unwrap()), ..path() };
         for (hop, part) in [
-            (next_hop(ADDRESS, &Route::None("no route".into()), |_| (None, None)), "10.0.0.7: no route"),
+            (next_hop(ADDRESS, &Route::None("no route".into()), |_| None, |_| None), "10.0.0.7: no route"),
             (one(path(), None, valid), "interface 3 of the route is gone"),
             (one(path(), Some(&Link { up: false, ..link() }), valid), "eth1 is down"),
             (one(path(), Some(&Link { running: false, ..link() }), valid), "no carrier"),

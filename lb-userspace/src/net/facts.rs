@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use lb_common::backend::MAX_HOPS;
 use rtnetlink::packet_route::{
-    link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
+    link::{
+        InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, VlanProtocol,
+    },
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
     route::{
         RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteNextHop, RouteNextHopFlags, RouteType,
@@ -77,6 +79,37 @@ pub(super) struct Link {
     pub(super) up: bool,
     /// Has a carrier.
     pub(super) running: bool,
+    /// None: not a VLAN device.
+    pub(super) vlan: Option<Vlan>,
+}
+
+/// What makes an interface a VLAN device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Vlan {
+    pub(super) id: u16,
+    /// Its tags are those of 802.1ad, not of 802.1Q.
+    pub(super) is_service: bool,
+    /// The interface below it. None: it is in another namespace.
+    pub(super) below: Option<u32>,
+}
+
+impl Vlan {
+    /// What the message says of the kind of its interface, if that is a VLAN device.
+    fn from_info(info: &[LinkInfo]) -> Option<Self> {
+        let data = info.iter().find_map(|info| match info {
+            LinkInfo::Data(InfoData::Vlan(data)) => Some(data),
+            _ => None,
+        })?;
+        let mut vlan = Self::default();
+        for fact in data {
+            match fact {
+                InfoVlan::Id(id) => vlan.id = *id,
+                InfoVlan::Protocol(protocol) => vlan.is_service = *protocol != VlanProtocol::Ieee8021Q,
+                _ => {}
+            }
+        }
+        Some(vlan)
+    }
 }
 
 /// How far a neighbour is known.
@@ -179,7 +212,9 @@ impl Link {
             loopback: header.flags.contains(LinkFlags::Loopback),
             up: header.flags.contains(LinkFlags::Up),
             running: header.flags.contains(LinkFlags::Running),
+            vlan: None,
         };
+        let (mut below, mut is_elsewhere) = (None, false);
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
@@ -187,9 +222,14 @@ impl Link {
                 LinkAttribute::Address(address) if header.link_layer_type == LinkLayerType::Ether => {
                     link.mac = mac(address);
                 }
+                LinkAttribute::LinkInfo(info) => link.vlan = Vlan::from_info(info),
+                LinkAttribute::Link(ifindex) => below = Some(*ifindex),
+                LinkAttribute::LinkNetNsId(_) => is_elsewhere = true,
                 _ => {}
             }
         }
+        // An index of another namespace may be that of any interface here.
+        link.vlan.iter_mut().for_each(|vlan| vlan.below = below.filter(|_| !is_elsewhere));
         link
     }
 }

@@ -9,6 +9,8 @@ mod view;
 mod poke;
 mod kernel;
 mod follow;
+#[cfg(test)]
+mod vlan_tests;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -44,11 +46,13 @@ impl NextHop {
 /// Where and how packets to an address leave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Egress {
-    /// Egress interface.
+    /// Interface that frames leave by. Of a route through a VLAN device, the one below it.
     pub ifindex: u32,
-    /// Its name.
+    /// Id in the tag of the frames, if the route is through a VLAN device; untagged otherwise.
+    pub vlan: Option<u16>,
+    /// Name of the route's interface.
     pub ifname: String,
-    /// Its MAC address.
+    /// MAC address of the route's interface.
     pub source_mac: [u8; 6],
     /// MAC address of the gateway, or of the address itself if it is on link.
     pub next_hop_mac: [u8; 6],

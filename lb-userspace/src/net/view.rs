@@ -46,7 +46,8 @@ impl View {
                 Some((key, _)) => self.forget_neighbour(key),
                 None => Effect::Nothing,
             },
-            RouteNetlinkMessage::NewLink(message) => {
+            // What a bridge says of its ports is told in the bridge's family as well, with less about the interface.
+            RouteNetlinkMessage::NewLink(message) if u8::from(message.header.interface_family) == 0 => {
                 self.set_link(message.header.index, Link::from_message(message))
             }
             // A port that leaves a bridge is told as deleted in the bridge's family; the interface stays.
@@ -138,10 +139,9 @@ impl View {
     /// The next hop of each address whose route was looked up.
     pub(super) fn next_hops(&self) -> NextHops {
         let hop = |(address, route): (&IpAddr, &Route)| {
-            let known = |path: &Path| {
-                (self.links.get(&path.ifindex), self.neighbours.get(&path.neighbour(*address)).copied())
-            };
-            (*address, next_hop(*address, route, known))
+            let link_of = |ifindex| self.links.get(&ifindex);
+            let neighbour = |key| self.neighbours.get(&key).copied();
+            (*address, next_hop(*address, route, link_of, neighbour))
         };
         self.routes.iter().map(hop).collect()
     }
@@ -158,8 +158,8 @@ impl View {
             paths.iter().map(|path| (path, *address))
         });
         paths.filter_map(|(path, address)| {
-            let link = decide::usable(path, self.links.get(&path.ifindex)).ok()?;
-            (!link.loopback).then(|| (path.neighbour(address), address))
+            let exit = decide::usable(path, |ifindex| self.links.get(&ifindex)).ok()?;
+            (!exit.link.loopback).then(|| (path.neighbour(address), address))
         })
     }
 
@@ -181,7 +181,15 @@ mod tests {
 
     fn link() -> Link {
         let name = "eth1".into();
-        Link { name, mac: Some([2, 0, 0, 0, 0, 1]), mtu: 1_500, loopback: false, up: true, running: true }
+        Link {
+            name,
+            mac: Some([2, 0, 0, 0, 0, 1]),
+            mtu: 1_500,
+            loopback: false,
+            up: true,
+            running: true,
+            vlan: None,
+        }
     }
 
     fn view() -> View {

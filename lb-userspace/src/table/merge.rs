@@ -7,9 +7,7 @@ use std::{
 };
 
 use lb_common::{
-    backend::{
-        BACKEND_LOCAL, BACKEND_MULTIPATH, BACKEND_PRESENT, BACKEND_RESOLVED, Backend, MAX_HOPS, hop_key,
-    },
+    backend::{BACKEND_LOCAL, BACKEND_PRESENT, BACKEND_RESOLVED, Backend, MAX_HOPS, hop_key},
     gue, mode,
     service::{
         SERVICE_BY_ADDRESS, SERVICE_LEAST_CONNECTIONS, SERVICE_QUIC, SERVICE_QUIC_ID, SERVICE_ROUND_ROBIN,
@@ -184,8 +182,7 @@ fn entries(inputs: Inputs<'_>, service: &Service, address: IpAddr, (id, target):
             let mut entries: Vec<Backend> =
                 entries.filter_map(|egress| through(inputs, service, absent, egress)).collect();
             if let (hops @ 2.., Some(first)) = (entries.len(), entries.first_mut()) {
-                first.flags |= BACKEND_MULTIPATH;
-                first.hops = hops as u8;
+                first.flags |= Backend::multipath_flags(hops as u8);
             }
             if entries.is_empty() { vec![absent] } else { entries }
         }
@@ -214,7 +211,7 @@ fn local(service: &Service, absent: Backend) -> Backend {
 
 /// The entry of a backend by one of the ways to it; none if its egress interface has no place in the map.
 fn through(inputs: Inputs<'_>, service: &Service, absent: Backend, egress: &Egress) -> Option<Backend> {
-    let tx_port = u16::try_from(inputs.assignments.tx_port(egress.ifindex)?).ok()?;
+    let tx_port = u8::try_from(inputs.assignments.tx_port(egress.ifindex)?).ok()?;
     let (source, source_spread_bits) = match service.encap_source {
         Some(prefix) => (prefix.address, prefix.host_bits().min(SPREAD_BITS_MAX)),
         None => (egress.source, 0),
@@ -223,6 +220,7 @@ fn through(inputs: Inputs<'_>, service: &Service, absent: Backend, egress: &Egre
         next_hop_mac: egress.next_hop_mac,
         source_mac: egress.source_mac,
         ifindex: egress.ifindex,
+        vlan: egress.vlan.unwrap_or(0),
         tx_port,
         flags: BACKEND_PRESENT | BACKEND_RESOLVED,
         source_spread_bits,

@@ -1,6 +1,6 @@
 //! What becomes of desired state, health and next hops.
 
-use lb_common::addr::from_v4;
+use lb_common::{addr::from_v4, backend::BACKEND_MULTIPATH};
 
 use super::*;
 use crate::{
@@ -65,6 +65,7 @@ impl World {
 fn egress(ifindex: u32) -> Egress {
     Egress {
         ifindex,
+        vlan: None,
         ifname: format!("eth{ifindex}"),
         source_mac: [2, 0, 0, 0, 0, 1],
         next_hop_mac: [2, 0, 0, 0, 0, 2],
@@ -225,11 +226,26 @@ fn each_way_to_a_backend_has_an_entry() {
     let service = &world.desired.services["web"];
     let id = service.backends[&"10.0.0.3".parse::<IpAddr>().unwrap()].id;
     let first = snapshot.backends[&id];
-    assert_eq!((first.ifindex, first.hops), (7, 3));
+    assert_eq!((first.ifindex, first.hops()), (7, 3));
     assert!(first.flags & BACKEND_MULTIPATH != 0);
     let more: Vec<(u32, u32)> = snapshot.hops.iter().map(|(key, entry)| (*key, entry.ifindex)).collect();
     assert_eq!(more, [(hop_key(id, 1), 9), (hop_key(id, 2), 11)]);
     assert_eq!(snapshot.tx_ports.len(), 3, "each way out has its port");
+}
+
+#[test]
+fn each_way_has_its_own_vlan_and_vlans_of_one_interface_share_its_port() {
+    let mut world = web();
+    let ways =
+        vec![egress(7), Egress { vlan: Some(10), ..egress(7) }, Egress { vlan: Some(20), ..egress(9) }];
+    world.hops.insert("10.0.0.3".parse().unwrap(), NextHop::Resolved(ways));
+    world.assignments.update(&world.desired, &world.hops);
+    let snapshot = world.merge();
+    let ports: Vec<u32> = snapshot.tx_ports.values().copied().collect();
+    assert_eq!(ports, [7, 9]);
+    let entries = snapshot.hops.values().map(|entry| (entry.ifindex, entry.vlan));
+    assert_eq!(entries.collect::<Vec<_>>(), [(7, 10), (9, 20)]);
+    assert!(snapshot.backends.values().all(|entry| entry.vlan == 0));
 }
 
 #[test]

@@ -27,7 +27,12 @@ pub fn fits(packet: &Packet, mode: u8, backend: &Backend) -> bool {
 /// The frame for a backend.
 pub fn rewrite(frame: &[u8], packet: &Packet, mode: u8, backend: &Backend, hash: u64) -> Vec<u8> {
     let (link, ip) = frame.split_at(packet.ip_at);
-    let mut out = [&backend.next_hop_mac[..], &backend.source_mac, &link[12..]].concat();
+    let mut out = [&backend.next_hop_mac[..], &backend.source_mac].concat();
+    if backend.vlan != 0 {
+        out.extend([0x81, 0x00]);
+        out.extend((backend.vlan + priority(link)).to_be_bytes());
+    }
+    out.extend(&link[link.len() - 2..]);
     let datagram = if mode == mode::GUE { udp_header(packet, backend, hash) } else { Vec::new() };
     if mode == mode::IPIP || mode == mode::GUE {
         let is_v6 = backend.family == FAMILY_V6;
@@ -42,6 +47,11 @@ pub fn rewrite(frame: &[u8], packet: &Packet, mode: u8, backend: &Backend, hash:
     }
     out.extend(ip);
     out
+}
+
+/// What the outermost tag of a frame says beside its id, if it has one: priority and drop eligibility.
+fn priority(link: &[u8]) -> u16 {
+    if link.len() > 14 { u16::from_be_bytes([link[14], link[15]]) / 0x1000 * 0x1000 } else { 0 }
 }
 
 /// UDP header without a checksum. Source ports are the dynamic ones (RFC 6335), by bits 18 and on of the hash.

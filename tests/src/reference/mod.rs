@@ -20,7 +20,6 @@ use std::{
 use lb_common::{
     backend::{BACKEND_LOCAL, BACKEND_MULTIPATH, Backend, hop_key},
     hash::{self, Keys},
-    maps,
     service::Service,
     stats::Counter,
     verdict::Reason,
@@ -186,9 +185,7 @@ impl Reference {
             Action::Transmit
         } else if backend.flags & BACKEND_LOCAL != 0 {
             return Ok(Expected { action: Action::Pass, bytes: frame.to_vec(), label });
-        } else if self.world.tx_ports.contains_key(&backend.tx_port.into())
-            && u32::from(backend.tx_port) < maps::MAX_TX_PORTS
-        {
+        } else if self.world.tx_ports.contains_key(&backend.tx_port.into()) {
             Action::Redirect
         } else {
             return Err(Reason::NoTxPort);
@@ -202,7 +199,7 @@ impl Reference {
         if backend.flags & BACKEND_MULTIPATH == 0 {
             return backend;
         }
-        let part = (u128::from(hash as u32) * u128::from(backend.hops) / (1 << 32)) as u32;
+        let part = (u128::from(hash as u32) * u128::from(backend.hops()) / (1 << 32)) as u32;
         self.world.hops.get(&hop_key(id, part)).copied().unwrap_or(backend)
     }
 

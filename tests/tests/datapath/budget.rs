@@ -8,7 +8,7 @@ use crate::world::{data, v4, world};
 
 /// Verified instructions when this table was last accepted.
 const ACCEPTED: [(&str, &[u8], u32); 3] = [
-    ("lb", objects::LB_XDP, 260_142),
+    ("lb", objects::LB_XDP, 236_332),
     ("decap", objects::LB_DECAP, 3_150),
     ("decap_tc", objects::LB_DECAP, 2_377),
 ];

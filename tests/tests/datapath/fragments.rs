@@ -63,7 +63,7 @@ fn redirected(row: Row) -> Row {
 fn later_fragments_follow_the_first_in_every_mode() {
     let mut rows = Vec::new();
     let mut direct = |description, frame: Frame, backend| {
-        rows.push(sent(description, &frame, &to(backend, frame.clone()), backend));
+        rows.push(sent(description, &frame, &to(backend, frame.clone().untagged()), backend));
     };
     direct("udp, the first", first4(long(), 2).frame(), 1);
     direct("udp, one of the middle", later4(UDP, 2, MORE | 152).frame(), 1);

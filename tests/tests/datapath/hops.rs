@@ -1,7 +1,7 @@
 //! Backends that are this host, and backends that several next hops lead to.
 
 use lb_common::{
-    backend::{BACKEND_LOCAL, BACKEND_MULTIPATH, BACKEND_PRESENT, BACKEND_RESOLVED, Backend, hop_key},
+    backend::{BACKEND_LOCAL, BACKEND_PRESENT, BACKEND_RESOLVED, Backend, hop_key},
     mode,
     verdict::Reason,
 };
@@ -28,8 +28,8 @@ const LOCAL_DOWN: u32 = 67;
 fn with_hops() -> World {
     let mut world = world();
     let several = |id| {
-        let flags = BACKEND_PRESENT | BACKEND_RESOLVED | BACKEND_MULTIPATH;
-        Backend { flags, hops: 3, ..backend(id) }
+        let flags = BACKEND_PRESENT | BACKEND_RESOLVED | Backend::multipath_flags(3);
+        Backend { flags, ..backend(id) }
     };
     // Hops take the place and the MAC addresses of the ids that follow.
     for id in [SPREAD, HALF_WRITTEN] {

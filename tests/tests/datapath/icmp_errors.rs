@@ -55,7 +55,7 @@ fn too_big_v6(quoted: &Ip, bytes: usize, id: u8) -> packet::V6 {
 fn an_error_about_a_flow_goes_to_its_backend() {
     let mut rows = Vec::new();
     let mut row = |description, frame: Frame, backend| {
-        rows.push(sent(description, &frame, &to(backend, frame.clone()), backend));
+        rows.push(sent(description, &frame, &to(backend, frame.clone().untagged()), backend));
     };
     row("v4, eight bytes of the segment", too_big_v4(&answer_v4(1), 28, 1).frame(), 1);
     row("v4, the whole segment", too_big_v4(&answer_v4(1), 548, 1).frame(), 1);
@@ -99,8 +99,8 @@ fn errors_go_through_tunnels_as_flows_do() {
     };
     let error = too_big_v4(&answer_v4(3), 28, 3);
     row("4in4", error.frame(), error.ip().in_v4(LB_V4, backend4(1), 0).frame(), 1);
-    let tagged = error.ip().in_v4(LB_V4, backend4(1), 0).frame().tag(0x8100, 4);
-    row("4in4, tagged", error.frame().tag(0x8100, 4), tagged, 1);
+    let outer = error.ip().in_v4(LB_V4, backend4(1), 0).frame();
+    row("4in4, tagged", error.frame().tag(0x8100, 4), outer, 1);
     let error = too_big_v4(&answer_v4(4), 28, 4).with(|ip| ip.tos = 0xc0);
     let hash = crate::world::hash_v4(4, TCP, CLIENT_PORT, 80);
     row("4in6", error.frame(), error.ip().in_v6(LB_V6, backend6(2), 0xc0, label(hash)).frame(), 2);

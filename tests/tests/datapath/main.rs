@@ -16,6 +16,7 @@ mod reasons;
 mod too_big;
 mod choice;
 mod hops;
+mod vlan;
 mod transition;
 mod algorithms;
 mod caps;

@@ -42,7 +42,7 @@ fn balancer() -> Balancer {
 
 #[test]
 fn sctp_is_forwarded_by_its_ports() {
-    let l2 = |frame: &lb_tests::packet::Frame, backend| to(backend, frame.clone());
+    let l2 = |frame: &lb_tests::packet::Frame, backend| to(backend, frame.clone().untagged());
     let empty = other(PROTOCOL, &sctp::packet(CLIENT_PORT, PORT, DATA, b""));
     let (in4, in6) = (v4(packet(DATA), 62), v6(packet(INIT), 63));
     let flow = label(hash_v6(63, PROTOCOL, CLIENT_PORT, PORT));

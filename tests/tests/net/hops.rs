@@ -12,6 +12,7 @@ fn addresses_on_link_in_both_families() -> Result<()> {
     for (address, source) in [("10.0.0.2", "10.0.0.1"), ("fd00::2", "fd00::1")] {
         let expected = Egress {
             ifindex: pair.lb.ifindex("eth0")?,
+            vlan: None,
             ifname: "eth0".into(),
             source_mac: pair.lb.mac("eth0")?,
             next_hop_mac: pair.peer_mac()?,

@@ -3,6 +3,7 @@
 mod harness;
 mod forward;
 mod ways;
+mod vlan;
 mod sctp;
 mod path_mtu;
 mod wide;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::{
-    backend::{BACKEND_LOCAL, BACKEND_MULTIPATH, BACKEND_PRESENT, BACKEND_RESOLVED, Backend, hop_key},
+    backend::{BACKEND_LOCAL, BACKEND_PRESENT, BACKEND_RESOLVED, Backend, hop_key},
     mode,
     quic::{Layout, ServerKey},
     service::{SERVICE_BY_ADDRESS, SERVICE_QUIC, SERVICE_QUIC_ID, Service},
@@ -24,7 +24,8 @@ pub fn world() -> World {
     let mut world = world::world();
     world.backends.extend(backends());
     for hop in 1..3 {
-        world.hops.insert(hop_key(60, hop), Backend { target: 60, ..v4(60 + hop) });
+        let vlan = 10 * hop as u16 - 10;
+        world.hops.insert(hop_key(60, hop), Backend { target: 60, vlan, ..v4(60 + hop) });
     }
     world.services.extend(transitions());
     world.services.extend(modes());
@@ -57,17 +58,20 @@ fn flagged(mut service: WorldService, flags: u16) -> WorldService {
 }
 
 fn backends() -> Vec<(u32, Backend)> {
-    let several = BACKEND_MULTIPATH | READY;
+    let several = Backend::multipath_flags(4) | READY;
     let gue = |port: u16, backend| Backend { port: port.to_be_bytes(), ..backend };
     vec![
         (24, Backend { ifindex: 77, tx_port: 2, ..v6(24) }),
         // The fourth of its next hops is not written.
-        (60, Backend { flags: several, hops: 4, ..v4(60) }),
+        (60, Backend { flags: several, ..v4(60) }),
         (66, Backend { flags: READY | BACKEND_LOCAL, mtu: u16::MAX, ifindex: 0, ..v4(66) }),
         (70, Backend { mtu: 700, ..v4(70) }),
         (71, Backend { mtu: 1400, ..v6(71) }),
         (72, gue(6080, Backend { mtu: 1400, ..v6(72) })),
         (73, gue(6081, Backend { mtu: 600, source_spread_bits: 16, ..v4(73) })),
+        (74, gue(6081, Backend { vlan: 1, ..v4(74) })),
+        (75, gue(6080, Backend { vlan: 0xfff, ..v6(75) })),
+        (76, gue(6081, Backend { vlan: 0x234, ifindex: 77, tx_port: 2, ..v4(76) })),
     ]
 }
 
@@ -106,6 +110,12 @@ fn modes() -> Vec<WorldService> {
         on(76, false, 80, TCP, mode::GUE, Slots::shared(&[72, 73, 30, 32])),
         on(77, true, 53, UDP, mode::GUE, Slots::shared(&[72, 73, 31])),
         on(78, false, 5060, sctp::PROTOCOL, mode::L2, Slots::shared(&[11, 12])),
+        on(81, false, 80, TCP, mode::L2, Slots::shared(&[74, 76])),
+        on(82, true, 80, TCP, mode::L2, Slots::shared(&[75, 76])),
+        on(83, false, 80, TCP, mode::IPIP, Slots::shared(&[74, 75, 76])),
+        on(84, true, 80, TCP, mode::IPIP, Slots::shared(&[74, 75, 76])),
+        on(85, false, 53, UDP, mode::GUE, Slots::shared(&[74, 75, 76])),
+        on(86, true, 53, UDP, mode::GUE, moving(74, 75, 0)),
         on(79, true, 5060, sctp::PROTOCOL, mode::GUE, moving(30, 31, 0)),
     ]
 }
