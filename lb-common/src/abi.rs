@@ -21,7 +21,7 @@ const _: () = assert!(size_of::<Meta>() == 16);
 /// Marks shared types as plain old data for aya.
 #[cfg(feature = "host")]
 mod pod {
-    use crate::{abi, backend, bench, connections, flow, hash, rate, service, slot, stats, traffic};
+    use crate::{abi, backend, bench, connections, flow, hash, nat, rate, service, slot, stats, traffic};
 
     macro_rules! pod {
         ($($shared:ty),+ $(,)?) => {
@@ -43,6 +43,9 @@ mod pod {
         flow::FlowKey,
         flow::FlowEntry,
         hash::Keys,
+        nat::Translation,
+        nat::Pool,
+        nat::Handed,
         rate::Window,
         service::ServiceTableV4,
         service::ServiceTableV6,

@@ -13,6 +13,7 @@ pub mod flow;
 pub mod connections;
 pub mod rate;
 pub mod mode;
+pub mod nat;
 pub mod gue;
 pub mod backend;
 pub mod csum;

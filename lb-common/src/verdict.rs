@@ -49,6 +49,16 @@ pub enum Reason {
     EchoAnswered = 19,
     /// Dropped: an echo request to a service address, over the rate at which they are answered.
     EchoLimited = 20,
+    /// Sent: a reply of a backend to its client, in a service that translates.
+    Replied = 21,
+    /// Dropped: none of the addresses and ports that were tried is free for a new flow of a service that translates.
+    NatExhausted = 22,
+    /// Dropped: a new flow of a service that translates, over the caps of new flows or with the table full.
+    NotTranslated = 23,
+    /// Dropped: a reply of a backend, and the host has no way to its client.
+    NoRouteToClient = 24,
+    /// Dropped: a packet of a service that translates would be sent on with a hop limit of zero.
+    HopLimit = 25,
 }
 
 /// Tells the number of a reason from that of an action.
@@ -56,7 +66,7 @@ const IS_REASON: u32 = 1 << 31;
 
 impl Reason {
     /// All reasons, at the index of their discriminant.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 26] = [
         Self::NotIp,
         Self::NotService,
         Self::OtherProtocol,
@@ -78,6 +88,11 @@ impl Reason {
         Self::TooBigAnswered,
         Self::EchoAnswered,
         Self::EchoLimited,
+        Self::Replied,
+        Self::NatExhausted,
+        Self::NotTranslated,
+        Self::NoRouteToClient,
+        Self::HopLimit,
     ];
 
     /// An action or a reason in one number, which is all that a function of the packet path can return.
@@ -123,6 +138,11 @@ impl Reason {
             Self::TooBigAnswered => "too_big_answered",
             Self::EchoAnswered => "echo_answered",
             Self::EchoLimited => "echo_limited",
+            Self::Replied => "replied",
+            Self::NatExhausted => "nat_exhausted",
+            Self::NotTranslated => "not_translated",
+            Self::NoRouteToClient => "no_route_to_client",
+            Self::HopLimit => "hop_limit",
         }
     }
 
@@ -139,12 +159,16 @@ impl Reason {
                 | Self::BackendMissing
                 | Self::NotRecorded
                 | Self::EchoLimited
+                | Self::NatExhausted
+                | Self::NotTranslated
+                | Self::NoRouteToClient
+                | Self::HopLimit
         )
     }
 
-    /// Whether a packet that ends for this reason was sent back as its answer.
+    /// Whether a packet that ends for this reason was sent: as its own answer, or on to a client.
     pub const fn is_answer(self) -> bool {
-        matches!(self, Self::TooBigAnswered | Self::EchoAnswered)
+        matches!(self, Self::TooBigAnswered | Self::EchoAnswered | Self::Replied)
     }
 }
 
@@ -168,7 +192,11 @@ mod tests {
                 "no_tx_port",
                 "backend_missing",
                 "not_recorded",
-                "echo_limited"
+                "echo_limited",
+                "nat_exhausted",
+                "not_translated",
+                "no_route_to_client",
+                "hop_limit"
             ]
         );
     }

@@ -16,6 +16,7 @@ mod too_big;
 mod choice;
 mod hops;
 mod transition;
+mod nat;
 mod algorithms;
 mod caps;
 mod truncation;
