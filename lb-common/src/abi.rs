@@ -22,7 +22,8 @@ const _: () = assert!(size_of::<Meta>() == 16);
 #[cfg(feature = "host")]
 mod pod {
     use crate::{
-        abi, backend, bench, connections, flow, fragment, hash, quic, rate, service, slot, stats, traffic,
+        abi, backend, bench, connections, flow, fragment, hash, nat, quic, rate, service, slot, stats,
+        traffic,
     };
 
     macro_rules! pod {
@@ -49,6 +50,9 @@ mod pod {
         hash::Keys,
         quic::Layout,
         quic::ServerKey,
+        nat::Translation,
+        nat::Pool,
+        nat::Handed,
         rate::Window,
         service::ServiceTableV4,
         service::ServiceTableV6,

@@ -36,6 +36,27 @@ pub const fn replace(checksum: u16, old: u16, new: u16) -> u16 {
     fold(!checksum as u32 + !old as u32 + new as u32)
 }
 
+/// Sum of the 16-bit words of up to 16 bytes, as they stand in the packet.
+#[inline(always)]
+pub const fn sum(words: u128) -> u32 {
+    let (low, high) = (words as u64, (words >> 64) as u64);
+    let low = (low & 0xffff) + (low >> 16 & 0xffff) + (low >> 32 & 0xffff) + (low >> 48);
+    let high = (high & 0xffff) + (high >> 16 & 0xffff) + (high >> 32 & 0xffff) + (high >> 48);
+    (low + high) as u32
+}
+
+/// What a message's sum changes by when words of a sum `old` are replaced by words of a sum `new`.
+#[inline(always)]
+pub const fn change(old: u32, new: u32) -> u16 {
+    !fold(fold(old) as u32 + !fold(new) as u32)
+}
+
+/// The checksum of a message whose sum changes, given its checksum before (RFC 1624, equation 3).
+#[inline(always)]
+pub const fn apply(checksum: u16, change: u16) -> u16 {
+    fold(!checksum as u32 + change as u32)
+}
+
 /// The other form of zero, for messages that may hold nothing but zeros: their sum is zero, and their checksum all ones.
 #[inline(always)]
 pub const fn not_zero(checksum: u16) -> u16 {
@@ -78,6 +99,19 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn a_change_of_many_words_leaves_a_right_checksum_right(
+            old: [u16; 8], new: [u16; 8], rest in 1u16..=u16::MAX
+        ) {
+            let sum_of = |words: [u16; 8]| {
+                sum(words.iter().rev().fold(0, |all, word| all << 16 | u128::from(*word)))
+            };
+            let checksum = fold(sum_of(old) + u32::from(rest));
+            let after = apply(checksum, change(sum_of(old), sum_of(new)));
+            let words: Vec<u16> = new.into_iter().chain([rest, after]).collect();
+            proptest::prop_assert!(is_accepted(&words));
+        }
+
         #[test]
         fn words_and_bytes_agree(mut header: [u8; 20]) {
             (header[10], header[11]) = (0, 0);

@@ -82,6 +82,7 @@ trait Table: Sized {
     fn is_any_port(key: Self::Key) -> bool;
     /// Length of the prefix that a key is of.
     fn prefix_length(key: Self::Key) -> Option<u8>;
+    fn is_source(key: Self::Key) -> bool;
     fn ranges(&mut self) -> &mut [PortRange; MAX_RANGES];
     /// The occupant of a place.
     fn get(&self, place: usize) -> Option<(Self::Key, Service)>;
@@ -125,10 +126,13 @@ fn fill<T: Table>(table: &mut T, services: &[(T::Key, Service)]) -> Result<bool,
         if let Some(length) = length {
             note_length(table.head(), length)?;
         }
+        table.head().source_count += u32::from(T::is_source(*key));
         // A packet of a flow never has the protocol of an echo marker.
         let is_any_port = T::is_any_port(*key) && service.mode != mode::ECHO;
         table.head().any_port_services += u32::from(length.is_some() || is_any_port);
     }
+    let head = table.head();
+    head.wide_count = head.length_count + head.source_count;
     Ok(true)
 }
 
@@ -191,6 +195,10 @@ macro_rules! table {
 
             fn prefix_length($k: $key) -> Option<u8> {
                 $k.prefix_length()
+            }
+
+            fn is_source($k: $key) -> bool {
+                $k.is_source()
             }
 
             fn ranges(&mut self) -> &mut [PortRange; MAX_RANGES] {
@@ -259,6 +267,23 @@ mod tests {
         let table = build_v4(1, &[marker, many_v4(1)[0]], &[]).unwrap();
         assert_eq!((table.head.services, table.head.any_port_services), (2, 1));
         assert_eq!(find_v4(&table, marker.0), Some(marker.1));
+    }
+
+    #[test]
+    fn a_source_of_replies_is_found_as_that_alone() {
+        let key = KeyV4::new([10, 0, 0, 1], [0; 2], 6);
+        let table = build_v4(1, &[(key.source(), service(0))], &[]).unwrap();
+        let head = &table.head;
+        assert_eq!(
+            (head.any_port_services, head.length_count, head.source_count, head.wide_count),
+            (1, 0, 1, 1)
+        );
+        assert_eq!((find_v4(&table, key), find_v4(&table, key.source())), (None, Some(service(0))));
+        let key = KeyV6::new([1, 2], [0; 2], 17);
+        let table = build_v6(1, &[(key.source(), service(0)), (key, service(1))], &[]).unwrap();
+        assert_eq!((table.head.length_count, table.head.wide_count), (0, 1));
+        assert_eq!(find_v6(&table, key.source()), Some(service(0)));
+        assert_eq!(build_v4(1, &many_v4(9), &[]).unwrap().head.wide_count, 0);
     }
 
     #[test]

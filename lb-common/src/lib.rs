@@ -14,6 +14,7 @@ pub mod fragment;
 pub mod connections;
 pub mod rate;
 pub mod mode;
+pub mod nat;
 pub mod gue;
 pub mod quic;
 pub mod backend;

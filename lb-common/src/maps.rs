@@ -42,6 +42,16 @@ pub const QUIC_IDS: &str = "QUIC_IDS";
 pub const RATE_GLOBAL: &str = "RATE_GLOBAL";
 /// `Array<Window, RATE_SOURCES>`: the same per group of clients, see [`crate::rate`].
 pub const RATE_SOURCE: &str = "RATE_SOURCE";
+/// `HashMap<FlowKey, Translation>`, allocated on demand: an entry for each direction of a translated flow.
+pub const TRANSLATIONS: &str = "TRANSLATIONS";
+/// `HashMap<u32, Pool>`, keyed by service id: pools of those services that have one of their own.
+pub const POOLS: &str = "POOLS";
+/// `ProgramArray<MAX_STAGES>`: programs that the main one goes on to. Pinned, since the kernel empties one that user space
+/// no longer holds.
+pub const STAGES: &str = "STAGES";
+/// `PerCpuArray<Handed, 1>`: what the main program hands over to a stage. Pinned, so that a new agent's stages read what
+/// the former one's main program wrote.
+pub const HANDED: &str = "HANDED";
 /// `Array<u32, 1>`: the time in seconds where the packet path is loaded with a virtual clock. Not pinned.
 pub const CLOCK: &str = "CLOCK";
 /// `HashMap<RawAddr, u32>`: service addresses that `lb decap` unpacks for (decap program only).
@@ -57,6 +67,14 @@ pub const MAX_MORE_HOPS: u32 = 65_536;
 pub const MAX_FLOWS: u32 = 1_048_576;
 /// Packets in fragments at once; the oldest give way.
 pub const MAX_FRAGMENTS: u32 = 16_384;
+/// Translations: two for each flow. Room for few; the loader gives more where there are services that translate.
+pub const MAX_TRANSLATIONS: u32 = 65_536;
+/// Pools of translated services.
+pub const MAX_POOLS: u32 = 4_096;
+/// Programs after the main one.
+pub const MAX_STAGES: u32 = 1;
+/// Index of the stage that translates, the program `translate`.
+pub const STAGE_TRANSLATE: u32 = 0;
 /// Egress interfaces.
 pub const MAX_TX_PORTS: u32 = 256;
 /// Room for reasons; more than there are, so that adding one needs no new shape.

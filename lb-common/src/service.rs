@@ -43,13 +43,15 @@ pub const SERVICE_LEAST_CONNECTIONS: u16 = 1 << 2;
 pub const SERVICE_QUIC: u16 = 1 << 3;
 /// QUIC connection ids name their server, see [`crate::quic`].
 pub const SERVICE_QUIC_ID: u16 = 1 << 4;
+/// Packets are rewritten by the stage that translates; each flow has a record there. Also on [`crate::mode::REPLIES`].
+pub const SERVICE_TRANSLATED: u16 = 1 << 5;
 /// Fragments go by the hash of both addresses rather than where the first goes. A second entry of the service, under the
 /// protocol number of fragment headers and with its own protocol's number as the port, tells those without ports.
 pub const SERVICE_BY_ADDRESS: u16 = 1 << 7;
 /// Either of these: each flow is recorded in the flow table from its beginning to its end.
 pub const SERVICE_TRACKED: u16 = SERVICE_ROUND_ROBIN | SERVICE_LEAST_CONNECTIONS;
 /// Any of these: a packet's slot alone does not say whose it is, even at rest.
-pub const SERVICE_BEYOND_SLOTS: u16 = SERVICE_TRACKED | SERVICE_QUIC_ID;
+pub const SERVICE_BEYOND_SLOTS: u16 = SERVICE_TRACKED | SERVICE_QUIC_ID | SERVICE_TRANSLATED;
 /// Where the bits of the source prefix begin.
 const SOURCE_PREFIX_SHIFT: u32 = 8;
 
@@ -90,6 +92,12 @@ impl Service {
     pub const fn goes_by_slots(&self) -> bool {
         self.flags & SERVICE_BEYOND_SLOTS == 0
     }
+
+    /// Whether packets are rewritten by the stage that translates.
+    #[inline(always)]
+    pub const fn is_translated(&self) -> bool {
+        self.flags & SERVICE_TRANSLATED != 0
+    }
 }
 
 /// Address, port and protocol of an IPv4 service in one word; never 0 for a key.
@@ -99,6 +107,11 @@ pub struct KeyV4(pub u64);
 
 /// Where a key has the length of a prefix, plus one, counted from the port's first bit.
 const LENGTH_SHIFT: u32 = 25;
+
+/// Stands for "as a source" where the length of a prefix would be; more than any length.
+const SOURCE_V4: u64 = 127;
+/// The same for IPv6.
+const SOURCE_V6: u64 = 255;
 
 /// Bits above address and port: the protocol and a one that tells a key from a vacant place.
 #[inline(always)]
@@ -126,9 +139,20 @@ impl KeyV4 {
         Self(self.0 & mask | (length as u64 + 1) << (32 + LENGTH_SHIFT))
     }
 
+    /// The key of the address as the source of replies, with [`ANY_PORT`].
+    #[inline(always)]
+    pub const fn source(self) -> Self {
+        Self(self.any_port().0 | SOURCE_V4 << (32 + LENGTH_SHIFT))
+    }
+
+    /// Whether the address is a source of replies.
+    pub const fn is_source(self) -> bool {
+        self.0 >> (32 + LENGTH_SHIFT) == SOURCE_V4
+    }
+
     /// Length of the prefix; none for an address.
     pub const fn prefix_length(self) -> Option<u8> {
-        ((self.0 >> (32 + LENGTH_SHIFT)) as u8).checked_sub(1)
+        if self.is_source() { None } else { ((self.0 >> (32 + LENGTH_SHIFT)) as u8).checked_sub(1) }
     }
 
     /// The two places where the key may stand in a table of this head. They may be equal; the table's builder copes.
@@ -170,9 +194,20 @@ impl KeyV6 {
         Self { address: [self.address[0] & high, self.address[1] & low], tail }
     }
 
+    /// The key of the address as the source of replies, with [`ANY_PORT`].
+    #[inline(always)]
+    pub const fn source(self) -> Self {
+        Self { address: self.address, tail: self.any_port().tail | SOURCE_V6 << LENGTH_SHIFT }
+    }
+
+    /// Whether the address is a source of replies.
+    pub const fn is_source(self) -> bool {
+        self.tail >> LENGTH_SHIFT == SOURCE_V6
+    }
+
     /// Length of the prefix; none for an address.
     pub const fn prefix_length(self) -> Option<u8> {
-        ((self.tail >> LENGTH_SHIFT) as u8).checked_sub(1)
+        if self.is_source() { None } else { ((self.tail >> LENGTH_SHIFT) as u8).checked_sub(1) }
     }
 
     /// The two places where the key may stand in a table of this head. They may be equal; the table's builder copes.
@@ -233,12 +268,16 @@ pub struct TableHead {
     pub multipliers: [u64; 6],
     /// Lengths of the prefixes in the table, longest first; see [`crate::wide`].
     pub lengths: [u8; MAX_LENGTHS],
-    /// How many of them there are. When it is 0, nothing follows the lookup of the address with any port.
+    /// How many of them there are.
     pub length_count: u32,
     /// Port ranges in the table. The packet path has no use for it.
     pub range_count: u32,
+    /// Addresses in the table that replies come from.
+    pub source_count: u32,
+    /// Prefix lengths and such addresses together. When it is 0, nothing follows the lookup of the address with any port.
+    pub wide_count: u32,
     /// Zero.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 4],
 }
 
 impl TableHead {
@@ -259,7 +298,9 @@ impl TableHead {
             lengths,
             length_count: 0,
             range_count: 0,
-            reserved: [0; 5],
+            source_count: 0,
+            wide_count: 0,
+            reserved: [0; 4],
         }
     }
 }

@@ -55,6 +55,16 @@ pub enum Reason {
     /// Dropped: a fragment to a service address that is made to deceive: the first ends within the transport header, a later
     /// one begins there (RFC 1858, RFC 8200), or it ends beyond what an IP packet can hold. Its sender is broken or hostile.
     FragmentMalformed = 22,
+    /// Sent: a reply of a backend to its client, in a service that translates.
+    Replied = 23,
+    /// Dropped: none of the addresses and ports that were tried is free for a new flow of a service that translates.
+    NatExhausted = 24,
+    /// Dropped: a new flow of a service that translates, over the caps of new flows or with the table full.
+    NotTranslated = 25,
+    /// Dropped: a reply of a backend, and the host has no way to its client.
+    NoRouteToClient = 26,
+    /// Dropped: a packet of a service that translates would be sent on with a hop limit of zero.
+    HopLimit = 27,
 }
 
 /// Tells the number of a reason from that of an action.
@@ -62,7 +72,7 @@ const IS_REASON: u32 = 1 << 31;
 
 impl Reason {
     /// All reasons, at the index of their discriminant.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 28] = [
         Self::NotIp,
         Self::NotService,
         Self::OtherProtocol,
@@ -86,6 +96,11 @@ impl Reason {
         Self::EchoLimited,
         Self::FragmentUnmatched,
         Self::FragmentMalformed,
+        Self::Replied,
+        Self::NatExhausted,
+        Self::NotTranslated,
+        Self::NoRouteToClient,
+        Self::HopLimit,
     ];
 
     /// An action or a reason in one number, which is all that a function of the packet path can return.
@@ -133,6 +148,11 @@ impl Reason {
             Self::EchoLimited => "echo_limited",
             Self::FragmentUnmatched => "fragment_unmatched",
             Self::FragmentMalformed => "fragment_malformed",
+            Self::Replied => "replied",
+            Self::NatExhausted => "nat_exhausted",
+            Self::NotTranslated => "not_translated",
+            Self::NoRouteToClient => "no_route_to_client",
+            Self::HopLimit => "hop_limit",
         }
     }
 
@@ -151,12 +171,16 @@ impl Reason {
                 | Self::EchoLimited
                 | Self::FragmentUnmatched
                 | Self::FragmentMalformed
+                | Self::NatExhausted
+                | Self::NotTranslated
+                | Self::NoRouteToClient
+                | Self::HopLimit
         )
     }
 
-    /// Whether a packet that ends for this reason was sent back as its answer.
+    /// Whether a packet that ends for this reason was sent: as its own answer, or on to a client.
     pub const fn is_answer(self) -> bool {
-        matches!(self, Self::TooBigAnswered | Self::EchoAnswered)
+        matches!(self, Self::TooBigAnswered | Self::EchoAnswered | Self::Replied)
     }
 }
 
@@ -182,7 +206,11 @@ mod tests {
                 "not_recorded",
                 "echo_limited",
                 "fragment_unmatched",
-                "fragment_malformed"
+                "fragment_malformed",
+                "nat_exhausted",
+                "not_translated",
+                "no_route_to_client",
+                "hop_limit"
             ]
         );
     }

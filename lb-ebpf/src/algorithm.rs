@@ -98,7 +98,7 @@ fn opens(ctx: &XdpContext, record: &Record, service: &Service) -> bool {
 
 /// Whom a new connection is given: as the algorithm says, else whoever is found by probing; 0 if nobody is up.
 #[inline(always)]
-fn pick(service: &Service, slot_hash: u64) -> u32 {
+pub fn pick(service: &Service, slot_hash: u64) -> u32 {
     let class = service.class.into();
     let picked = algorithm_pick(class, service.id, service.flags.into());
     // Not called from there: the stack of a chain of functions is limited.

@@ -12,10 +12,10 @@ use crate::{
     algorithm,
     backend::{self, Chosen},
     flow::{self, Record},
-    quic, slot, transition,
+    quic, slot, stage, transition,
 };
 
-/// Chooses the backend of a packet. `hash` is its flow's.
+/// Chooses the backend of a packet. `hash` is its flow's. One that is to be translated goes on to that stage instead.
 ///
 /// # Errors
 /// The reason why no backend takes it.
@@ -27,13 +27,18 @@ pub fn choose<F: Flow>(
     hash: u64,
 ) -> Result<Chosen, Reason> {
     let slot_hash = slot::hash(service, &packet.flow, hash);
-    let slot = slot::of(service, slot_hash).ok_or(Reason::TableMissing)?;
-    if service.goes_by_slots()
+    let slot = slot::of(service, slot_hash);
+    if let Some(slot) = slot
+        && service.goes_by_slots()
         && slot.is_steady()
         && let Some(chosen) = backend::plain(slot.backend())
     {
         return Ok(chosen);
     }
+    if service.is_translated() {
+        return Err(stage::translate(ctx, packet, service, (hash, slot_hash)));
+    }
+    let slot = slot.ok_or(Reason::TableMissing)?;
     let record = Record::note(packet, service).ok_or(Reason::NoBackend)?;
     let mut id = 0;
     if service.flags & SERVICE_QUIC_ID != 0 {

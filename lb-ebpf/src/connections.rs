@@ -53,6 +53,15 @@ pub fn follow(entry: &mut FlowEntry, opens: bool) {
     }
 }
 
+/// Ends a recorded connection whose entry is given to another.
+#[inline(always)]
+pub fn end(entry: &mut FlowEntry) {
+    if entry.is_live() {
+        entry.flags |= FLOW_CLOSED;
+        close(entry.backend);
+    }
+}
+
 /// Gives a recorded connection to another backend.
 #[inline(always)]
 pub fn reassign(entry: &mut FlowEntry, backend: u32) {

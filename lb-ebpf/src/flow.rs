@@ -106,7 +106,7 @@ impl Record {
         if entry.last_seen_s != now_s {
             entry.last_seen_s = now_s;
         }
-        let flags = self.closing_flags(entry.flags);
+        let flags = closing_flags(entry.flags, self.tcp_flags);
         if entry.flags != flags {
             entry.flags = flags;
         }
@@ -118,24 +118,24 @@ impl Record {
     #[inline(never)]
     pub fn insert(&self, backend: u32, flags: u32) -> bool {
         let now_s = clock::now_s();
-        let flags = flags | self.closing_flags(0);
+        let flags = flags | closing_flags(0, self.tcp_flags);
         let entry = FlowEntry { backend, service: self.service.id, last_seen_s: now_s, flags };
         let recorded = rate::take(self.group_hash, now_s).and_then(|()| {
             FLOWS.insert(self.key, entry, u64::from(BPF_ANY)).map_err(|_full| Event::TableFull)
         });
         recorded.inspect_err(|event| events::count(*event)).is_ok()
     }
+}
 
-    /// The entry's flags after the packet: a FIN or RST stays until a SYN begins the connection anew.
-    #[inline(always)]
-    fn closing_flags(&self, flags: u32) -> u32 {
-        let mut flags = if self.tcp_flags & TCP_SYN != 0 { flags & !(FLOW_FIN | FLOW_RST) } else { flags };
-        if self.tcp_flags & TCP_FIN != 0 {
-            flags |= FLOW_FIN;
-        }
-        if self.tcp_flags & TCP_RST != 0 {
-            flags |= FLOW_RST;
-        }
-        flags
+/// An entry's flags after a packet with these TCP flags: a FIN or RST stays until a SYN begins the connection anew.
+#[inline(always)]
+pub fn closing_flags(flags: u32, tcp_flags: u8) -> u32 {
+    let mut flags = if tcp_flags & TCP_SYN != 0 { flags & !(FLOW_FIN | FLOW_RST) } else { flags };
+    if tcp_flags & TCP_FIN != 0 {
+        flags |= FLOW_FIN;
     }
+    if tcp_flags & TCP_RST != 0 {
+        flags |= FLOW_RST;
+    }
+    flags
 }

@@ -141,7 +141,8 @@ fn forward_error<F: Served>(
     tags: usize,
     service: Option<Service>,
 ) -> Result<u32, Reason> {
-    let service = service.filter(|service| service.mode < mode::MARKER).ok_or(Reason::OtherProtocol)?;
+    let service = service.filter(|service| service.mode < mode::MARKER && !service.is_translated());
+    let service = service.ok_or(Reason::OtherProtocol)?;
     let hash = error.flow.hash(slot::HashKeys);
     let chosen = choice::look_up(&error.flow, &service, hash)?;
     let packet = &Packet { tags, ..*error };

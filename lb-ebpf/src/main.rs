@@ -1,4 +1,4 @@
-//! The balancer's XDP program: turns the pipeline's verdict into an action, and nothing else.
+//! The balancer's XDP programs: turn a verdict into an action, and nothing else.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
 #![cfg_attr(
@@ -14,6 +14,8 @@ mod service;
 mod wide;
 mod slot;
 mod choice;
+mod stage;
+mod nat;
 mod transition;
 mod algorithm;
 mod connections;
@@ -31,17 +33,29 @@ mod events;
 mod trace;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use lb_common::verdict::Reason;
 use lb_ebpf::{bpf_object, packet::frame_len};
 
 /// Entry point.
 #[xdp]
 pub fn lb(ctx: XdpContext) -> u32 {
-    match pipeline::run(&ctx) {
+    action(&ctx, pipeline::run(&ctx))
+}
+
+/// Entry point of the stage that translates.
+#[xdp]
+pub fn translate(ctx: XdpContext) -> u32 {
+    action(&ctx, nat::run(&ctx))
+}
+
+#[inline(always)]
+fn action(ctx: &XdpContext, verdict: Result<u32, Reason>) -> u32 {
+    match verdict {
         Ok(action) => action,
         Err(reason) => {
-            let bytes = frame_len(&ctx);
+            let bytes = frame_len(ctx);
             reasons::count(reason, bytes);
-            trace::reason(&ctx, reason, bytes);
+            trace::reason(ctx, reason, bytes);
             if reason.is_drop() { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
         }
     }

@@ -34,10 +34,11 @@ impl Served for FlowV4 {
         let key = KeyV4::new(address, ((self.ports >> 16) as u16).to_le_bytes(), self.protocol);
         match find_v4(table, key) {
             None if table.head.any_port_services != 0 => match find_v4(table, key.any_port()) {
-                None if table.head.length_count != 0 => Service::from_word(service_wide_v4(
+                None if table.head.wide_count != 0 => Service::from_word(service_wide_v4(
                     (self.addresses >> 32) as u32,
-                    self.ports >> 16,
+                    self.ports,
                     self.protocol.into(),
+                    self.addresses as u32,
                 )),
                 found => found,
             },
@@ -56,9 +57,11 @@ impl Served for FlowV6 {
         let key = KeyV6::new(self.destination, ((self.ports >> 16) as u16).to_le_bytes(), self.protocol);
         match find_v6(table, key) {
             None if table.head.any_port_services != 0 => match find_v6(table, key.any_port()) {
-                None if table.head.length_count != 0 => {
+                None if table.head.wide_count != 0 => {
                     let [high, low] = self.destination;
-                    Service::from_word(service_wide_v6(high, low, self.ports >> 16, self.protocol.into()))
+                    let [source_high, source_low] = self.source;
+                    let transport = u64::from(self.ports) | u64::from(self.protocol) << 32;
+                    Service::from_word(service_wide_v6(high, low, transport, source_high, source_low))
                 }
                 found => found,
             },

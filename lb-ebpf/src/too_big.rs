@@ -26,16 +26,22 @@ pub fn answer<F: Flow>(
     packet: &Packet<F>,
     backend: &Backend,
 ) -> Result<u32, Reason> {
-    let bytes = frame_len(ctx);
     let mtu = u32::from(backend.mtu).saturating_sub(forward::overhead(service, backend));
+    tell(ctx, F::PROTOCOL_IN_IP == protocol::IPV4, packet.tags as u32, mtu)
+}
+
+/// Sends a packet back as an error that tells its sender of an MTU. It comes from where the packet was sent to.
+///
+/// # Errors
+/// As of [`answer`].
+#[inline(always)]
+pub fn tell(ctx: &XdpContext, is_v4: bool, tags: u32, mtu: u32) -> Result<u32, Reason> {
+    let bytes = frame_len(ctx);
     if !is_allowed() {
         return Err(Reason::TooBig);
     }
-    let answered = if F::PROTOCOL_IN_IP == protocol::IPV4 {
-        too_big::answer_v4(ctx, packet.tags as u32, mtu)
-    } else {
-        too_big::answer_v6(ctx, packet.tags as u32, mtu)
-    };
+    let answered =
+        if is_v4 { too_big::answer_v4(ctx, tags, mtu) } else { too_big::answer_v6(ctx, tags, mtu) };
     answered.ok_or(Reason::TooBig)?;
     reasons::count(Reason::TooBigAnswered, bytes);
     trace::reason(ctx, Reason::TooBigAnswered, bytes);

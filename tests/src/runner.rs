@@ -23,6 +23,7 @@ use lb_common::{
     flow::{FlowEntry, FlowKey},
     hash::Keys,
     maps,
+    nat::{Pool, Translation},
     quic::{Layout, ServerKey},
     service::{KeyV4, KeyV6, Service, ServiceTableV4, ServiceTableV6},
     slot::{SIZES, Slot},
@@ -33,9 +34,9 @@ use lb_common::{
 use lb_userspace::objects;
 
 pub use self::decap::{DECAP_GUE_PORT, Decap};
-use self::run::{counters_of, delta, load_program, run};
+use self::run::{counters_of, delta, fill_stages, load_program, run};
 use crate::batch;
-pub use crate::world::{Slots, World, WorldService, backend, raw};
+pub use crate::world::{SOURCE, Slots, World, WorldService, backend, raw};
 
 /// What a program decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,8 @@ impl Balancer {
         let mut loader = EbpfLoader::new();
         // Fewer counters to compare after each packet.
         loader.map_max_entries(maps::FORWARDED, BACKENDS);
+        // The index of an empty one takes 32 MB.
+        loader.map_max_entries(maps::TRANSLATIONS, world.max_translations.unwrap_or(4_096));
         Self::load_by(loader, objects::LB_XDP, world, &Keys::of(world.seed))
     }
 
@@ -130,6 +133,7 @@ impl Balancer {
         }
         let mut ebpf = loader.load(object).context("lb-xdp")?;
         load_program(&mut ebpf, "lb")?;
+        fill_stages(&mut ebpf)?;
         let mut balancer = Self { ebpf, before: Counters::new(), inner_bytes: 0 };
         balancer.fill(world)?;
         Ok(balancer)
@@ -144,6 +148,12 @@ impl Balancer {
             let mut hops: HashMap<_, u32, Backend> = HashMap::try_from(self.map(maps::HOPS)?)?;
             for (key, entry) in &world.hops {
                 hops.insert(key, entry, 0)?;
+            }
+        }
+        if !world.pools.is_empty() {
+            let mut pools: HashMap<_, u32, Pool> = HashMap::try_from(self.map(maps::POOLS)?)?;
+            for (service, pool) in &world.pools {
+                pools.insert(service, pool, 0)?;
             }
         }
         for target in &world.down {
@@ -246,11 +256,21 @@ impl Balancer {
             match service.address {
                 IpAddr::V4(address) => {
                     let key = KeyV4::new(address.octets(), port, service.protocol);
-                    v4.push((service.prefix.map_or(key, |length| key.prefix(length)), service.service));
+                    let key = match service.prefix {
+                        Some(SOURCE) => key.source(),
+                        Some(length) => key.prefix(length),
+                        None => key,
+                    };
+                    v4.push((key, service.service));
                 }
                 IpAddr::V6(address) => {
                     let key = KeyV6::new(words(address), port, service.protocol);
-                    v6.push((service.prefix.map_or(key, |length| key.prefix(length)), service.service));
+                    let key = match service.prefix {
+                        Some(SOURCE) => key.source(),
+                        Some(length) => key.prefix(length),
+                        None => key,
+                    };
+                    v6.push((key, service.service));
                 }
             }
         }
@@ -323,6 +343,13 @@ impl Balancer {
         let map = self.ebpf.map(maps::FLOWS).context("no FLOWS")?;
         let flows: HashMap<_, FlowKey, FlowEntry> = HashMap::try_from(map)?;
         flows.iter().map(|flow| Ok(flow?.1)).collect()
+    }
+
+    /// Translations by the packets that they are of.
+    pub fn translations(&self) -> Result<std::collections::HashMap<FlowKey, Translation>> {
+        let map = self.ebpf.map(maps::TRANSLATIONS).context("no TRANSLATIONS")?;
+        let translations: HashMap<_, FlowKey, Translation> = HashMap::try_from(map)?;
+        Ok(translations.iter().collect::<Result<_, _>>()?)
     }
 
     /// Changes every recorded flow.

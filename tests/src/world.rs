@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use lb_common::{
     addr::{self, FAMILY_V4, FAMILY_V6, RawAddr},
     backend::{BACKEND_PRESENT, BACKEND_RESOLVED, Backend},
+    nat::Pool,
     quic::{Layout, ServerKey},
     service::Service,
     slot::Slot,
@@ -55,9 +56,12 @@ pub struct WorldService {
     pub service: Service,
     /// Its table.
     pub slots: Slots,
-    /// Length of the prefix that the address stands for; none: the address alone.
+    /// Length of the prefix that the address stands for; none: the address alone. [`SOURCE`]: as a source of replies.
     pub prefix: Option<u8>,
 }
+
+/// In [`WorldService::prefix`]: the address is one that replies come from.
+pub const SOURCE: u8 = u8::MAX;
 
 /// Everything that the balancer's maps hold.
 #[derive(Clone, Debug, Default)]
@@ -84,6 +88,10 @@ pub struct World {
     pub quic_ids: BTreeMap<ServerKey, u32>,
     /// Room of the flow table; none: the default.
     pub max_flows: Option<u32>,
+    /// Room for translations; none: little.
+    pub max_translations: Option<u32>,
+    /// Pools of translated services, by service id.
+    pub pools: BTreeMap<u32, Pool>,
     /// The time in seconds, if it is not to be the kernel's.
     pub now_s: Option<u32>,
     /// Cap of new flow entries per second and CPU.

@@ -15,6 +15,7 @@ pub mod fragment;
 pub mod icmp;
 pub mod rewrite;
 pub mod tag;
+pub mod translate;
 pub mod too_big;
 pub mod tunnel;
 pub mod skb;
@@ -142,4 +143,10 @@ fn transport(frame: &Frame, at: usize, room: u32, protocol: u8) -> Result<Transp
 #[inline(always)]
 fn split_ports(ports: u32) -> [[u8; 2]; 2] {
     [(ports as u16).to_le_bytes(), ((ports >> 16) as u16).to_le_bytes()]
+}
+
+/// The opposite.
+#[inline(always)]
+fn join_ports([a, b]: [u8; 2], [c, d]: [u8; 2]) -> u32 {
+    u32::from_le_bytes([a, b, c, d])
 }

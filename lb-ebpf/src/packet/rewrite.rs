@@ -22,7 +22,7 @@ pub(super) const ETHER_TYPE: usize = offset_of!(EthHdr, ether_type);
 /// Longest header before layer 3.
 pub(super) const MAX_LINK: usize = EthHdr::LEN + MAX_TAGS * VlanHdr::LEN;
 /// Both addresses of an Ethernet header, as they stand there.
-pub(super) type Macs = [u32; 3];
+pub type Macs = [u32; 3];
 
 const _: () = assert!(size_of::<Macs>() == ETHER_TYPE);
 const _: () = assert!(offset_of!(Backend, next_hop_mac) == 0 && offset_of!(Backend, source_mac) == 6);
@@ -41,7 +41,7 @@ pub fn set_macs(ctx: &XdpContext, backend: &Backend) -> Option<()> {
 
 /// Destination and source address towards a backend, which stand in its entry as they do in a frame.
 #[inline(always)]
-fn macs(backend: &Backend) -> Macs {
+pub(super) fn macs(backend: &Backend) -> Macs {
     // SAFETY: both addresses are at the front of the entry (asserted above), which is aligned for words.
     unsafe { core::ptr::from_ref(backend).cast::<Macs>().read() }
 }

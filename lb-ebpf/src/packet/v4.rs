@@ -33,6 +33,19 @@ pub struct FlowV4 {
     pub protocol: u8,
 }
 
+impl FlowV4 {
+    /// The flow of a key, which is of IPv4.
+    #[inline(always)]
+    pub fn of(key: &FlowKey) -> Self {
+        let ([a, b, c, d], [e, f, g, h]) = (addr::v4(&key.source), addr::v4(&key.destination));
+        Self {
+            addresses: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            ports: super::join_ports(key.source_port, key.destination_port),
+            protocol: key.protocol,
+        }
+    }
+}
+
 impl Flow for FlowV4 {
     const PROTOCOL_IN_IP: u8 = protocol::IPV4;
     const GROUP_PREFIX: u32 = rate::SOURCE_PREFIX_V4;

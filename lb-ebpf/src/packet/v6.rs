@@ -36,6 +36,19 @@ pub struct FlowV6 {
     pub protocol: u8,
 }
 
+impl FlowV6 {
+    /// The flow of a key, which is of IPv6.
+    #[inline(always)]
+    pub fn of(key: &FlowKey) -> Self {
+        Self {
+            source: words(&key.source),
+            destination: words(&key.destination),
+            ports: super::join_ports(key.source_port, key.destination_port),
+            protocol: key.protocol,
+        }
+    }
+}
+
 impl Flow for FlowV6 {
     const PROTOCOL_IN_IP: u8 = protocol::IPV6;
     const GROUP_PREFIX: u32 = rate::SOURCE_PREFIX_V6;
@@ -69,6 +82,13 @@ impl Flow for FlowV6 {
 #[inline(always)]
 fn raw([high, low]: [u64; 2]) -> [u8; 16] {
     (u128::from(high) | u128::from(low) << 64).to_le_bytes()
+}
+
+/// The opposite.
+#[inline(always)]
+fn words(address: &[u8; 16]) -> [u64; 2] {
+    let both = u128::from_le_bytes(*address);
+    [both as u64, (both >> 64) as u64]
 }
 
 /// Parses the packet whose IPv6 header begins at `l3`.

@@ -3,10 +3,10 @@
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf,
-    maps::PerCpuArray,
-    programs::{Program, TestRun as _, TestRunOptions},
+    maps::{PerCpuArray, ProgramArray},
+    programs::{Program, TestRun as _, TestRunOptions, Xdp},
 };
-use lb_common::stats::Counter;
+use lb_common::{maps, stats::Counter};
 
 use super::{Action, Counters, Label};
 
@@ -21,6 +21,18 @@ pub(super) fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<()> {
         _ => bail!("{name} is no program of a packet"),
     };
     loaded.map_err(|error| anyhow!("the verifier refuses {name}: {error:?}"))
+}
+
+/// Loads the stages that the main program goes on to, and puts them in its map. A program of another build may have none.
+pub(super) fn fill_stages(ebpf: &mut Ebpf) -> Result<()> {
+    if ebpf.map(maps::STAGES).is_none() {
+        return Ok(());
+    }
+    load_program(ebpf, "translate")?;
+    let program: &Xdp = ebpf.program("translate").context("no program translate")?.try_into()?;
+    let program = program.fd()?.try_clone()?;
+    let map = ebpf.map_mut(maps::STAGES).context("no STAGES")?;
+    Ok(ProgramArray::try_from(map)?.set(maps::STAGE_TRANSLATE, &program, 0)?)
 }
 
 /// One run of a program: its verdict and the frame afterwards.

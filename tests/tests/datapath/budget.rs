@@ -7,8 +7,9 @@ use lb_userspace::objects;
 use crate::world::{data, v4, world};
 
 /// Verified instructions when this table was last accepted.
-const ACCEPTED: [(&str, &[u8], u32); 3] = [
+const ACCEPTED: [(&str, &[u8], u32); 4] = [
     ("lb", objects::LB_XDP, 236_332),
+    ("translate", objects::LB_XDP, 63_458),
     ("decap", objects::LB_DECAP, 3_150),
     ("decap_tc", objects::LB_DECAP, 2_377),
 ];

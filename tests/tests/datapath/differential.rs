@@ -120,7 +120,7 @@ fn the_program_and_the_reference_agree_on_every_packet() {
 
 /// Every backend that takes traffic and every reason that such a world can give must have come up, or nothing was compared.
 fn assert_all_was_seen(seen: &BTreeMap<Label, u64>, world: &World) {
-    // Of other programs; or of caps, metadata and full tables, which have rows of their own.
+    // Of other programs; or of caps, metadata, full tables and translated services, which have rows of their own.
     let never = [
         Reason::NoHeadroom,
         Reason::NotTunnel,
@@ -129,6 +129,11 @@ fn assert_all_was_seen(seen: &BTreeMap<Label, u64>, world: &World) {
         Reason::InnerMalformed,
         Reason::NotRecorded,
         Reason::EchoLimited,
+        Reason::Replied,
+        Reason::NatExhausted,
+        Reason::NotTranslated,
+        Reason::NoRouteToClient,
+        Reason::HopLimit,
     ];
     for reason in Reason::ALL.into_iter().filter(|reason| !never.contains(reason)) {
         let count = seen.get(&reason.into()).copied().unwrap_or(0);

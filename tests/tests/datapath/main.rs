@@ -18,6 +18,7 @@ mod choice;
 mod hops;
 mod vlan;
 mod transition;
+mod nat;
 mod algorithms;
 mod caps;
 mod quic;
