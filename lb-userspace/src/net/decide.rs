@@ -30,6 +30,8 @@ pub(super) fn next_hop<'a>(
             Err(why) => obstacle = obstacle.or(Some(why)),
         }
     }
+    // The kernel begins its list of IPv6 ways with one that its own hash chose; flows shall not move for that.
+    ways.sort_by_key(|way| (way.gateway, way.ifindex));
     match obstacle {
         Some(why) if ways.is_empty() => NextHop::Unresolved(why),
         _ => NextHop::Resolved(ways),
@@ -167,9 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn of_several_paths_those_that_can_be_used() {
-        let paths: Vec<Path> = (1..=3)
-            .map(|last| Path { gateway: Some([10, 0, 0, last].into()), ifindex: last.into(), ..path() })
+    fn of_several_paths_those_that_can_be_used_in_the_same_order_each_time() {
+        let paths: Vec<Path> = [1, 3, 2]
+            .into_iter()
+            .map(|last: u8| Path { gateway: Some([10, 0, 0, last].into()), ifindex: last.into(), ..path() })
             .collect();
         let link = link();
         let without = |failed: &[u32]| {

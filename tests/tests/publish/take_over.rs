@@ -37,7 +37,7 @@ fn the_next_agent_finds_everything_and_writes_nothing() -> Result<()> {
 
 /// Pinned maps when so many tables are published.
 fn maps_in_use(tables: usize) -> usize {
-    17 + maps::SLOTS.len() + tables
+    20 + maps::SLOTS.len() + tables
 }
 
 #[test]
