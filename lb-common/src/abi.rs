@@ -2,7 +2,7 @@
 
 /// Number of the map layouts. Any change to a shared type, a map's shape or the meaning of a field raises it; pins of
 /// another number are never reused.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// What the `META` map holds, written by the agent that created the pins and read by every later one.
 #[repr(C)]
