@@ -124,7 +124,7 @@ fn egress<'a>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7));
@@ -134,7 +134,8 @@ mod tests {
         Path { ifindex: 3, gateway: None, source: Some([10, 0, 0, 1].into()), mtu: None }
     }
 
-    fn link() -> Link {
+    /// An interface that is up.
+    pub(in crate::net) fn link() -> Link {
         let name = "eth1".into();
         Link {
             name,

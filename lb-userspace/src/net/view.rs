@@ -173,24 +173,11 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::NextHop;
+    use crate::net::{NextHop, decide::tests::link};
 
     const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7));
     const KEY: NeighbourKey = (3, ADDRESS);
     const MAC: Mac = [2, 0, 0, 0, 0, 7];
-
-    fn link() -> Link {
-        let name = "eth1".into();
-        Link {
-            name,
-            mac: Some([2, 0, 0, 0, 0, 1]),
-            mtu: 1_500,
-            loopback: false,
-            up: true,
-            running: true,
-            vlan: None,
-        }
-    }
 
     fn view() -> View {
         let path = Path { ifindex: 3, gateway: None, source: Some([10, 0, 0, 1].into()), mtu: None };
