@@ -28,6 +28,7 @@ use lb_common::{
 };
 use lb_ebpf::packet::{
     frame_len, opens_tcp,
+    rewrite::Macs,
     translate::{self, Place},
 };
 
@@ -110,12 +111,7 @@ fn forward(ctx: &XdpContext, handed: &Handed, entry: &mut Translation, opens: bo
     }
     let action = redirect::egress(ctx, backend)?;
     let bytes = frame_len(ctx);
-    let place = place(handed);
-    if handed.key.family == FAMILY_V4 {
-        translate::v4(ctx, place, entry, translate::towards(backend))?;
-    } else {
-        translate::v6(ctx, place, entry, translate::towards(backend))?;
-    }
+    rewrite(ctx, handed, entry, translate::towards(backend))?;
     note(handed, entry);
     connections::follow(&mut entry.state, opens);
     stats::count_forwarded(id, bytes);
@@ -133,12 +129,7 @@ fn reply(ctx: &XdpContext, handed: &Handed, entry: &mut Translation) -> Result<u
         _ => return Err(Reason::NoRouteToClient),
     }
     let bytes = frame_len(ctx);
-    let place = place(handed);
-    if handed.key.family == FAMILY_V4 {
-        translate::v4(ctx, place, entry, way.macs)?;
-    } else {
-        translate::v6(ctx, place, entry, way.macs)?;
-    }
+    rewrite(ctx, handed, entry, way.macs)?;
     note(handed, entry);
     reasons::count(Reason::Replied, bytes);
     trace::reason(ctx, Reason::Replied, bytes);
@@ -149,9 +140,15 @@ fn reply(ctx: &XdpContext, handed: &Handed, entry: &mut Translation) -> Result<u
     }
 }
 
+/// Makes the packet what its entry says, addressed to the next hop.
 #[inline(always)]
-fn place(handed: &Handed) -> Place {
-    Place { tags: handed.tags, transport_at: handed.transport_at, protocol: handed.key.protocol }
+fn rewrite(ctx: &XdpContext, handed: &Handed, entry: &Translation, macs: Macs) -> Result<(), Reason> {
+    let place = Place { tags: handed.tags, transport_at: handed.transport_at, protocol: handed.key.protocol };
+    if handed.key.family == FAMILY_V4 {
+        translate::v4(ctx, place, entry, macs)
+    } else {
+        translate::v6(ctx, place, entry, macs)
+    }
 }
 
 /// Tells the sender which size fits.
