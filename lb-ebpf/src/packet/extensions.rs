@@ -38,6 +38,17 @@ impl Upper {
     }
 }
 
+/// What a unit of an extension header's length field counts for; none for any other header.
+#[inline(always)]
+pub const fn unit(protocol: u8) -> Option<u32> {
+    match protocol {
+        protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => Some(8),
+        protocol::AUTHENTICATION => Some(4),
+        protocol::FRAGMENT => Some(0),
+        _ => None,
+    }
+}
+
 /// Follows the extension headers from position `at`, up to `end`. None if they don't end there, or are too many.
 #[inline(always)]
 pub fn skip(ctx: &XdpContext, at: u32, end: u32, protocol: u8) -> Option<Upper> {
@@ -50,13 +61,7 @@ pub fn skip(ctx: &XdpContext, at: u32, end: u32, protocol: u8) -> Option<Upper> 
 #[inline(always)]
 pub fn follow(ctx: &XdpContext, upper: &mut Upper, end: u32) -> Option<()> {
     for _ in 0..=MAX_EXTENSIONS {
-        // What a unit of the length field counts for.
-        let unit = match upper.protocol {
-            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => 8,
-            protocol::AUTHENTICATION => 4,
-            protocol::FRAGMENT => 0,
-            _ => return Some(()),
-        };
+        let Some(unit) = unit(upper.protocol) else { return Some(()) };
         // None is shorter than this.
         let [word, id]: [u32; 2] = reader::load(ctx, upper.at, end)?;
         let [next, units, offset_high, offset_low] = word.to_le_bytes();

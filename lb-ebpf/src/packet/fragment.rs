@@ -116,19 +116,6 @@ const fn header_length(protocol: u8) -> u32 {
     }
 }
 
-/// Whether a header of this number may stand before a transport header.
-#[inline(always)]
-const fn is_extension(protocol: u8) -> bool {
-    matches!(
-        protocol,
-        protocol::HOP_BY_HOP
-            | protocol::ROUTING
-            | protocol::DESTINATION_OPTIONS
-            | protocol::AUTHENTICATION
-            | protocol::FRAGMENT
-    )
-}
-
 impl Fragmented for FlowV4 {
     #[inline(always)]
     fn parse(ctx: &XdpContext, network: Network, note: &mut Fragment<Self>) -> Kind {
@@ -195,7 +182,7 @@ impl Fragmented for FlowV6 {
         let (kind, ports, tcp_flags) = if !is_followed || upper.fragment_headers > 1 {
             // The first has all headers (RFC 7112), and nobody cuts a part in parts.
             (MALFORMED, 0, 0)
-        } else if header_length(protocol) == 0 && (is_first || !is_extension(protocol)) {
+        } else if header_length(protocol) == 0 && (is_first || extensions::unit(protocol).is_none()) {
             return OTHER;
         } else {
             part.kind(ctx)
